@@ -1,0 +1,60 @@
+import { durationMs } from '../crds/duration.ts';
+import type { FailoverNodeSpec } from '../crds/failovernode.ts';
+
+/**
+ * Every duration of the safety protocol, and every sum of them, in milliseconds.
+ *
+ * Why a take-over is safe: the last successful renewal of a node was sent at s, and its process is gone by
+ * s + fenceAfter + killWithin. The controller saw that renewal at t >= s and fences at t + takeoverAfter at the
+ * earliest. Two clocks measure the two sides, so the sum is stretched by what they may drift apart.
+ */
+export interface Timing {
+  /** How often the agent renews its Lease. */
+  readonly renewEveryMs: number;
+  /** From the sending of a renewal until the node ends what it runs, if no later one succeeds. */
+  readonly fenceAfterMs: number;
+  /** From the deadline until no process is left. */
+  readonly killWithinMs: number;
+  /** How long a Lease is left to age, as its writer asks. In whole seconds: a Lease counts in seconds. */
+  readonly takeoverAfterMs: number;
+}
+
+/** What one clock may run fast or slow: 0.1 %, ten times what chrony calls a bad crystal. */
+export const CLOCK_DRIFT = 0.001;
+
+/** What is kept in hand for the 10 ms steps of the boot clock, for timers that fire late, for scheduling. */
+export const MARGIN_MS = 500;
+
+export function timingOf(spec: FailoverNodeSpec['timing']): Timing {
+  return {
+    renewEveryMs: durationMs(spec.renewEvery),
+    fenceAfterMs: durationMs(spec.fenceAfter),
+    killWithinMs: durationMs(spec.killWithin),
+    takeoverAfterMs: durationMs(spec.takeoverAfter),
+  };
+}
+
+/** The shortest safe `takeoverAfter`. The CEL rule of FailoverNode computes the same sum. */
+export function shortestTakeoverMs(timing: Pick<Timing, 'fenceAfterMs' | 'killWithinMs'>): number {
+  return (timing.fenceAfterMs + timing.killWithinMs) * (1 + 2 * CLOCK_DRIFT) + MARGIN_MS;
+}
+
+/** Undefined when the sum holds, else the sum in words. */
+export function timingProblem(timing: Timing): string | undefined {
+  const shortestMs = shortestTakeoverMs(timing);
+  if (timing.takeoverAfterMs >= shortestMs) return undefined;
+  return `takeoverAfter ${timing.takeoverAfterMs} ms is too short: (fenceAfter ${timing.fenceAfterMs} + killWithin ${timing.killWithinMs}) x ${1 + 2 * CLOCK_DRIFT} + ${MARGIN_MS} = ${shortestMs} ms`;
+}
+
+/**
+ * The HTTP time-out of one renewal. Shorter than a third of `fenceAfter`, so that a hung request leaves time for two
+ * more (kubernetes/kubernetes#44887: a client time-out longer than the lease made two leaders).
+ */
+export function renewTimeoutMs(timing: Timing): number {
+  return Math.max(50, Math.floor(timing.fenceAfterMs / 3) - 50);
+}
+
+/** The pace of retries after a renewal failed: fixed and short, never growing. */
+export function renewRetryMs(timing: Timing): number {
+  return Math.min(250, timing.renewEveryMs);
+}
