@@ -20,8 +20,8 @@ export const vipResourceSpec = z.object({
         },
         {
           rule: '!isIP(self) || ip.isCanonical(self)',
-          message: 'address must be written canonically',
-          messageExpression: "'address must be written canonically: ' + string(ip(self))",
+          message:
+            'address must be written canonically: IPv4 without leading zeros, IPv6 in lower case and shortest, such as fd00::20',
         },
         {
           rule: '!isIP(self) || ip(self).isGlobalUnicast()',
