@@ -180,6 +180,7 @@ export type Basis = z.output<typeof basis>;
 export const assignmentSchema = z.object({
   node: z.string().max(63).describe('The one node that may run the group.'),
   incarnation: z.number().int().min(0).describe('The incarnation of that node for which this holds.'),
+  bootId: z.string().max(64).optional().describe('The boot of that node when it was assigned.'),
   epoch: z.number().int().min(1).describe('Grows with every assignment and is never reused.'),
   state: z.enum(['Active', 'Stopping']),
   basis,
@@ -189,9 +190,15 @@ export type Assignment = z.output<typeof assignmentSchema>;
 export const PROOFS = ['Released', 'Rejoined', 'LeaseExpired'] as const;
 export type Proof = (typeof PROOFS)[number];
 
-/** Milliseconds from the start of the move, measured by the controller. */
+/** Milliseconds from the first sign that the move was needed, measured by the controller. */
 const steps = z.object({
-  detectedMs: z.number().int().optional().describe('The decision to move.'),
+  detectedMs: z
+    .number()
+    .int()
+    .optional()
+    .describe(
+      'The decision to move. The first sign is the last renewal seen of a lost node, the report of a failure, or the request.',
+    ),
   releasedMs: z.number().int().optional().describe('The old node said that it has ended.'),
   fencedMs: z.number().int().optional().describe("The old node's Lease was fenced."),
   assignedMs: z.number().int().optional().describe('The new node was assigned.'),
@@ -208,10 +215,16 @@ const move = z.object({
   message: z.string().max(1024).describe('Why, for people.'),
   proof: z.enum(PROOFS).optional().describe('What shows that the old node is out.'),
   epoch: z.number().int().optional().describe('The epoch it began.'),
-  startedAt: z.iso.datetime().describe('When the first sign of it was seen.'),
+  startedAt: z.iso.datetime().describe('When it was decided.'),
   steps: steps.default({}),
 });
 export type Move = z.output<typeof move>;
+
+/** The annotation by which somebody asks for a move: its value is the node. */
+export const MOVE_TO_ANNOTATION = 'pointsman.dev/move-to';
+
+/** Keeps an object until what it stands for has been ended and proven out. */
+export const RELEASE_FINALIZER = 'pointsman.dev/release';
 
 export const failoverGroupStatus = z.object({
   observedGeneration: observedGeneration.optional(),

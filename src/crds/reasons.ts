@@ -1,0 +1,103 @@
+/**
+ * Every reason of a condition or an event, and when it is shown. Conditions, events, docs and tests share the words:
+ * docs/conditions.md is this table.
+ */
+export const GROUP_REASONS = {
+  Pending: 'The group has just been seen; nothing is known yet.',
+  Serving: 'The process runs on the active node, is ready, and every route leads to it.',
+  Stopped: 'The group is stopped, as spec.running asks.',
+  Starting: 'A node is assigned and its process is starting.',
+  RoutesPending: 'The process is ready, but not every route is known to lead to it.',
+  Stopping: 'The node that has the group is ending it.',
+  WaitingToSettle: 'The node has ended the process, but its disk did not take the end; it is given time.',
+  WaitingForLease: 'The node does not answer; its Lease must age before it may be fenced.',
+  NodeOutOfTouch: 'The node that has the group does not renew its Lease. It may still serve.',
+  AllNodesOutOfTouch: 'No node renews its Lease: the trouble is more likely here than there. Nothing is moved.',
+  NoFitNode: 'No node can take the group; the message says why for each.',
+  ProcessFailed: 'The process failed more often than restart.limit allows.',
+  NodeUnfit: 'The node that has the group says that it cannot start it.',
+  DiskFailed: 'A DiskMonitor says that the shared disk fails on the active node.',
+  DiskFailedEverywhere: 'The shared disk fails on every node: moving would not help, so nothing is moved.',
+  NodeLost: 'The Lease of the node that had the group aged.',
+  NodeRejoined: 'The node that had the group restarted or lost what it ran, and has come back.',
+  NodeEnded: 'The node that had the group ended it by itself.',
+  NodeCordoned: 'spec.schedulable of the node that had the group is false.',
+  NodeDeleted: 'The FailoverNode of the node that had the group is gone or going.',
+  Requested: 'Somebody asked for the move.',
+  Startup: 'The group is started for the first time, or after it was stopped.',
+  Adopted: 'The status was lost; it was made again from what the nodes report.',
+  MoveRefused: 'A move that somebody asked for cannot be carried out; the message says why.',
+  Fenced: 'The Lease of a lost node was fenced: it cannot start anything before it has ended everything.',
+  Redundant: 'Another node could take the group.',
+  NotRedundant: 'No other node could take the group now.',
+  Deleting: 'The group is being deleted: its process is stopped first.',
+} as const satisfies Record<string, string>;
+export type GroupReason = keyof typeof GROUP_REASONS;
+
+/** Why a node cannot take a group, in status.nodes of the FailoverGroup. */
+export const FITNESS_REASONS = {
+  Fit: 'The node can take the group.',
+  Unknown: 'The Lease of the node has not been read yet.',
+  NodeMissing: 'There is no FailoverNode of that name.',
+  NodeDeleted: 'The FailoverNode is being deleted.',
+  Cordoned: 'spec.schedulable of the FailoverNode is false.',
+  InstanceTwice: 'An older FailoverNode has the same instance.',
+  AgentNeverSeen: 'The node has no Lease: its agent never ran.',
+  OutOfTouch: 'The agent does not renew its Lease.',
+  Fenced: 'The Lease was fenced and the agent has not come back.',
+  NotReported: 'The agent has not reported yet.',
+  InstanceMismatch: 'The metadata service names another instance than the FailoverNode.',
+  DiskNotMounted: 'The shared disk is not mounted where the group wants it, or it is of another type.',
+  OtherDisk: 'Another disk is mounted there.',
+  DiskFailed: 'A DiskMonitor says that the disk fails there.',
+  CommandNotAllowed: "The host's /etc/pointsman/agent.yaml does not list the command.",
+  CommandMissing: 'The command is not on the host, or cannot be executed.',
+  UserNotAllowed: "The host's /etc/pointsman/agent.yaml does not list the user.",
+  UserUnknown: 'The host has no such user.',
+  LockHeld: 'Another process holds the lock on the shared disk.',
+  NotFit: 'The agent says that it cannot run the group.',
+} as const satisfies Record<string, string>;
+export type FitnessReason = keyof typeof FITNESS_REASONS;
+
+export const NODE_REASONS = {
+  Pending: 'The node has just been seen; nothing is known yet.',
+  InTouch: 'The agent renews its Lease and reports.',
+  AgentNeverSeen: FITNESS_REASONS.AgentNeverSeen,
+  OutOfTouch: FITNESS_REASONS.OutOfTouch,
+  Fenced: FITNESS_REASONS.Fenced,
+  NotReported: FITNESS_REASONS.NotReported,
+  InstanceTwice: FITNESS_REASONS.InstanceTwice,
+  InstanceMismatch: FITNESS_REASONS.InstanceMismatch,
+  Cordoned: 'The node is cordoned; its agent is in touch.',
+  Unknown: 'The Lease of the node could not be read.',
+} as const satisfies Record<string, string>;
+export type NodeReason = keyof typeof NODE_REASONS;
+
+export const VIP_REASONS = {
+  Pending: 'The address has just been seen; nothing is known yet.',
+  RoutesInPlace: 'Every route leads to the node that has the group.',
+  RoutesMoving: 'Routes are being pointed at the node that has the group.',
+  RouteRefused: 'AWS refuses to change a route; the message says which and why.',
+  RouteTableMissing: 'A route table does not exist.',
+  RouteBlackhole: 'A route leads to a network interface that takes no traffic.',
+  RouteRepaired: 'Something else had changed a route; it was pointed back.',
+  RouteCreated: 'A route was missing and was created.',
+  AwsUnknown: 'AWS did not answer, so the routes are not known.',
+  NoAssignment: 'No node has the group yet, so there is nowhere to lead to.',
+  GroupMissing: 'There is no FailoverGroup of that name.',
+  InterfaceUnknown: 'The network interface of the node is not known.',
+  SourceDestCheckOn: 'The source/destination check of an interface is on, so it drops traffic for the address.',
+  SourceDestCheckOff: 'The source/destination check is off on the interfaces of all nodes.',
+  Conflict: 'An older VipResource has the same address in the same route table.',
+} as const satisfies Record<string, string>;
+export type VipReason = keyof typeof VIP_REASONS;
+
+export const DISK_REASONS = {
+  Pending: 'The monitor has just been seen; nothing is known yet.',
+  Healthy: 'The disk works on every node that is watched.',
+  Failing: 'Probes fail on a node, not yet often enough to count.',
+  Failed: 'The disk fails on a node.',
+  Unknown: 'A node has not reported, so the disk is not known there.',
+  GroupMissing: 'There is no FailoverGroup of that name.',
+} as const satisfies Record<string, string>;
+export type DiskReason = keyof typeof DISK_REASONS;

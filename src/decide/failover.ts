@@ -1,0 +1,560 @@
+import { type Assignment, MOVE_TO_ANNOTATION, type Move, RELEASE_FINALIZER } from '../crds/failovergroup.ts';
+import type { GroupReason } from '../crds/reasons.ts';
+import { type Fitness, fitnessOf, isInTouch } from './fitness.ts';
+import { type Outness, outness } from './proof.ts';
+import { type GroupSeen, groupReportOf, type Loss, type NodeSeen, type Now, nodeSeen } from './seen.ts';
+import { timingOf } from './timing.ts';
+
+/** Something to do outside the status. None of it is done before the status that promises it is stored. */
+export type Deed =
+  /** Clear the holder and grow the incarnation of a Lease, if it is still the very record that was seen to age. */
+  | { readonly kind: 'Fence'; readonly node: string; readonly resourceVersion: string }
+  /** Make a missing Lease anew, held by nobody: it must age before it can be fenced. */
+  | { readonly kind: 'CreateLease'; readonly node: string; readonly incarnation: number }
+  | { readonly kind: 'RemoveMoveWish' }
+  | { readonly kind: 'AddFinalizer' }
+  | { readonly kind: 'RemoveFinalizer' };
+
+/** What is decided about a group: what to write, then what to do, and when to look again. */
+export interface GroupPlan {
+  readonly reason: GroupReason;
+  readonly message: string;
+  /** Written with `resourceVersion`, before any deed. Absent: as it is. */
+  readonly assignment?: Assignment;
+  /** A new move, or the present one with more known. Written together with the assignment. */
+  readonly move?: Move;
+  /** Recorded at the first start. */
+  readonly diskId?: string;
+  readonly deeds: readonly Deed[];
+  /** On the boot clock. Absent: only a change can alter the answer. */
+  readonly lookAgainAtMs?: number;
+  /** A wish that was refused, and why. */
+  readonly refused?: string;
+  /** Kept by the controller until the next look. */
+  readonly loss?: Loss;
+}
+
+/** How long the first start waits for nodes that come earlier in the order, when they have not shown up yet. */
+export const STARTUP_PATIENCE_MS = 5_000;
+
+interface Situation {
+  readonly seen: GroupSeen;
+  readonly now: Now;
+  readonly name: string;
+  readonly assignment: Assignment | undefined;
+  readonly fitness: readonly Fitness[];
+  readonly holder: NodeSeen | undefined;
+  readonly deleting: boolean;
+  readonly wished: boolean;
+}
+type Check = (situation: Situation) => GroupPlan | undefined;
+
+/** The decision, read from the top: the first check that answers is the plan. */
+const CHECKS: readonly Check[] = [
+  keepUntilProvenOut,
+  adoptWhatRuns,
+  letGo,
+  stayStopped,
+  startFirst,
+  assignNext,
+  waitToSettle,
+  stopAsWished,
+  fenceLostNode,
+  moveAsRequested,
+  leaveCordonedNode,
+  leaveFailedProcess,
+  leaveNodeThatCannotStart,
+  leaveFailedDisk,
+  waitForRelease,
+  holdWhileOutOfTouch,
+  waitForStart,
+  waitForRoutes,
+  serve,
+];
+
+export function planFailover(seen: GroupSeen, now: Now): GroupPlan {
+  const situation = situationOf(seen, now);
+  for (const check of CHECKS) {
+    const plan = check(situation);
+    if (plan) return withFulfilledWish(situation, plan);
+  }
+  return { reason: 'Pending', message: 'nothing is known yet', deeds: [] };
+}
+
+function situationOf(seen: GroupSeen, now: Now): Situation {
+  const { group } = seen;
+  const assignment = group.status?.assignment;
+  const deleting = group.metadata.deletionTimestamp !== undefined;
+  return {
+    seen,
+    now,
+    name: group.metadata.name,
+    assignment,
+    fitness: group.spec.nodes.map((name) => fitnessOf(seen, nodeSeen(seen, name) ?? absent(name), now)),
+    holder: assignment && nodeSeen(seen, assignment.node),
+    deleting,
+    wished: group.spec.running && !deleting,
+  };
+}
+
+// --- the checks, in order ---------------------------------------------------------------------------------------
+
+/** Before anything may run, the group must be kept from vanishing while it does. */
+function keepUntilProvenOut({ seen, deleting }: Situation): GroupPlan | undefined {
+  if (deleting || seen.group.metadata.finalizers.includes(RELEASE_FINALIZER)) return undefined;
+  return { reason: 'Pending', message: 'the group has just been seen', deeds: [{ kind: 'AddFinalizer' }] };
+}
+
+/** The assignment was lost, but a node reports an epoch that it has not ended: that node still has the group. */
+function adoptWhatRuns(situation: Situation): GroupPlan | undefined {
+  const { seen, assignment, name } = situation;
+  if (assignment) return undefined;
+  const running = seen.nodes
+    .map((node) => ({ node, report: groupReportOf(node, name) }))
+    .filter(({ report }) => report !== undefined && report.epoch > report.ended)
+    .sort((a, b) => (b.report?.epoch ?? 0) - (a.report?.epoch ?? 0))[0];
+  if (!running?.report) return undefined;
+  const { node, report } = running;
+  return {
+    reason: 'Adopted',
+    message: `${node.name} reports epoch ${report.epoch}; the lost assignment is made again from that`,
+    assignment: {
+      node: node.name,
+      incarnation: node.node?.status?.report?.incarnation ?? 0,
+      ...optional('bootId', node.node?.status?.report?.bootId),
+      epoch: report.epoch,
+      state: 'Active',
+      basis: basisOf(situation, report.diskId ?? ''),
+    },
+    ...optional('diskId', report.diskId),
+    deeds: [],
+  };
+}
+
+/** Being deleted, and nobody has it any more. */
+function letGo({ seen, assignment, deleting, now }: Situation): GroupPlan | undefined {
+  if (!deleting) return undefined;
+  if (assignment && !outness(seen, assignment, now).out) return undefined;
+  return { reason: 'Deleting', message: 'no node has the group any more', deeds: [{ kind: 'RemoveFinalizer' }] };
+}
+
+function stayStopped({ seen, assignment, wished, now }: Situation): GroupPlan | undefined {
+  if (wished || (assignment && !outness(seen, assignment, now).out)) return undefined;
+  return { reason: 'Stopped', message: 'stopped, as spec.running asks', deeds: [] };
+}
+
+function startFirst(situation: Situation): GroupPlan | undefined {
+  const { seen, assignment, fitness, now } = situation;
+  if (assignment) return undefined;
+  const chosen = fitness.find(({ fit }) => fit);
+  const patientUntilMs = (seen.unassignedSinceMs ?? now.ms) + STARTUP_PATIENCE_MS;
+  if (!chosen || (chosen !== fitness[0] && now.ms < patientUntilMs)) {
+    return { ...noFitNode(situation, 'Cannot start the group'), lookAgainAtMs: patientUntilMs };
+  }
+  const diskId = groupReportOf(nodeSeen(seen, chosen.name), situation.name)?.diskId ?? '';
+  const move: Move = {
+    to: chosen.name,
+    reason: 'Startup',
+    message: `first start, on ${chosen.name}`,
+    startedAt: now.iso,
+    steps: { detectedMs: 0 },
+  };
+  return { ...assign(situation, chosen.name, move, diskId), diskId };
+}
+
+/** The old node is proven out: the next epoch goes to the best node there is. */
+function assignNext(situation: Situation): GroupPlan | undefined {
+  const { seen, assignment, now } = situation;
+  if (!assignment) return undefined;
+  const proven = outness(seen, assignment, now);
+  if (!proven.out) return undefined;
+  const move = moveUnderWay(situation, proven);
+  const chosen = destination(situation, move);
+  if (!chosen) return { ...noFitNode(situation, `Cannot start the group after ${proven.message}`), move };
+  const diskId = seen.group.status?.diskId ?? assignment.basis.diskId;
+  return assign(
+    situation,
+    chosen,
+    { ...move, to: chosen, proof: proven.proof, steps: provenAt(situation, move, proven) },
+    diskId,
+  );
+}
+
+function waitToSettle({ seen, assignment, now }: Situation): GroupPlan | undefined {
+  if (!assignment) return undefined;
+  const proven = outness(seen, assignment, now);
+  if (proven.out || !proven.unsettled) return undefined;
+  return {
+    reason: 'WaitingToSettle',
+    message: `${assignment.node} has ended the process, but its disk did not take the end; waiting until what it wrote can no longer land`,
+    deeds: [],
+    lookAgainAtMs: proven.acceptedAtMs,
+  };
+}
+
+function stopAsWished(situation: Situation): GroupPlan | undefined {
+  const { assignment, wished, deleting } = situation;
+  if (wished || assignment?.state !== 'Active') return undefined;
+  return stop(situation, deleting ? 'Deleting' : 'Stopping', `${assignment.node} is told to stop the group`);
+}
+
+/**
+ * The holder's Lease aged. Fencing it is the proof, but only when there is somewhere to go: when no other node is seen
+ * alive either, the trouble is more likely ours.
+ */
+function fenceLostNode(situation: Situation): GroupPlan | undefined {
+  const { seen, assignment, holder, now, deleting, wished, fitness } = situation;
+  if (!assignment || !holder) return undefined;
+  const { lease } = holder;
+  if (lease.kind === 'missing') {
+    const message = `the Lease of ${assignment.node} is missing; it is made anew, held by nobody, and must age`;
+    const deeds: Deed[] = [{ kind: 'CreateLease', node: assignment.node, incarnation: assignment.incarnation }];
+    return { reason: 'WaitingForLease', message, deeds };
+  }
+  if (lease.kind === 'unknown' || isInTouch(holder, now)) return undefined;
+  const agedAtMs = lease.firstSeenMs + lease.takeoverAfterMs;
+  if (now.ms < agedAtMs) return undefined;
+  const elsewhere = fitness.some(({ name, fit }) => fit && name !== assignment.node);
+  const wanted = (wished && elsewhere) || (deleting && seen.nodes.some((node) => isInTouch(node, now)));
+  if (!wanted) return hold(situation, `Cannot move the group from ${assignment.node}, whose Lease aged`);
+  return {
+    reason: 'NodeLost',
+    message: `${assignment.node} has not renewed its Lease for ${now.ms - lease.firstSeenMs} ms; it is fenced`,
+    deeds: [{ kind: 'Fence', node: assignment.node, resourceVersion: lease.resourceVersion }],
+    loss: { epoch: assignment.epoch, sinceMs: lease.firstSeenMs, detectedMs: now.ms - lease.firstSeenMs },
+  };
+}
+
+function moveAsRequested(situation: Situation): GroupPlan | undefined {
+  const { assignment, fitness } = situation;
+  const to = wishOf(situation);
+  if (to === undefined || assignment?.state !== 'Active' || to === assignment.node) return undefined;
+  const target = fitness.find(({ name }) => name === to);
+  if (!target?.fit) {
+    const why = target
+      ? `${target.reason}: ${target.message}`
+      : `spec.nodes does not name it; name one of ${nodeList(situation)}`;
+    const rest = planWithoutWish(situation);
+    return { ...rest, refused: `Cannot move to "${to}": ${why}`, deeds: [...rest.deeds, { kind: 'RemoveMoveWish' }] };
+  }
+  const plan = stop(situation, 'Requested', `moving from ${assignment.node} to ${to}, as requested`, to);
+  return { ...plan, deeds: [{ kind: 'RemoveMoveWish' }] };
+}
+
+function leaveCordonedNode(situation: Situation): GroupPlan | undefined {
+  const { assignment, holder, fitness } = situation;
+  if (assignment?.state !== 'Active') return undefined;
+  const gone = holder?.node === undefined || holder.node.metadata.deletionTimestamp !== undefined;
+  if (!gone && holder.node?.spec.schedulable) return undefined;
+  if (!fitness.some(({ name, fit }) => fit && name !== assignment.node)) return undefined;
+  const reason = gone ? 'NodeDeleted' : 'NodeCordoned';
+  return stop(situation, reason, `moving from ${assignment.node}, which is ${gone ? 'deleted' : 'cordoned'}`);
+}
+
+function leaveFailedProcess(situation: Situation): GroupPlan | undefined {
+  const { assignment, holder, name, fitness } = situation;
+  if (assignment?.state !== 'Active') return undefined;
+  const report = groupReportOf(holder, name);
+  if (report?.epoch !== assignment.epoch || report.state !== 'Failed') return undefined;
+  const what = `the process fails on ${assignment.node}: ${report.lastExit ?? report.message ?? 'no reason known'}`;
+  if (fitness.some((other) => other.fit && other.name !== assignment.node))
+    return stop(situation, 'ProcessFailed', what);
+  return {
+    reason: 'ProcessFailed',
+    message: `${what}; no other node can take the group: ${listUnfit(situation)}`,
+    deeds: [],
+  };
+}
+
+/** Assigned, not running, and the agent says that it cannot. */
+function leaveNodeThatCannotStart(situation: Situation): GroupPlan | undefined {
+  const { assignment, holder, name, fitness, now } = situation;
+  if (assignment?.state !== 'Active' || !holder || !isInTouch(holder, now)) return undefined;
+  const report = groupReportOf(holder, name);
+  if (!report || report.fit || report.state === 'Running' || report.state === 'Starting') return undefined;
+  if (holder.node?.status?.report?.incarnation !== assignment.incarnation) return undefined;
+  const what = `${assignment.node} cannot run the group: ${report.message ?? report.reason ?? 'no reason known'}`;
+  if (fitness.some((other) => other.fit && other.name !== assignment.node)) return stop(situation, 'NodeUnfit', what);
+  return { reason: 'NoFitNode', message: `${what}; no other node can take it: ${listUnfit(situation)}`, deeds: [] };
+}
+
+function leaveFailedDisk(situation: Situation): GroupPlan | undefined {
+  const { seen, assignment, fitness } = situation;
+  if (assignment?.state !== 'Active') return undefined;
+  for (const monitor of seen.monitors) {
+    const { onFailure } = monitor.spec;
+    const disk = diskReportOf(situation, assignment.node, monitor.metadata.name);
+    if (onFailure === 'Report' || disk?.state !== 'Failed') continue;
+    const what = `DiskMonitor "${monitor.metadata.name}" fails on ${assignment.node}: ${disk.message ?? ''}`;
+    if (onFailure === 'Stop') return stop(situation, 'DiskFailed', what, assignment.node);
+    if (fitness.some((other) => other.fit && other.name !== assignment.node))
+      return stop(situation, 'DiskFailed', what);
+    const everywhere = seen.group.spec.nodes.every(
+      (name) => diskReportOf(situation, name, monitor.metadata.name)?.state === 'Failed',
+    );
+    if (everywhere)
+      return {
+        reason: 'DiskFailedEverywhere',
+        message: `${what}; it fails on every node, so nothing is moved`,
+        deeds: [],
+      };
+    return {
+      reason: 'DiskFailed',
+      message: `${what}; no other node can take the group: ${listUnfit(situation)}`,
+      deeds: [],
+    };
+  }
+  return undefined;
+}
+
+function waitForRelease(situation: Situation): GroupPlan | undefined {
+  const { assignment, holder, now } = situation;
+  if (assignment?.state !== 'Stopping') return undefined;
+  if (!holder || isInTouch(holder, now) || holder.lease.kind !== 'present') {
+    return {
+      reason: 'Stopping',
+      message: `waiting for ${assignment.node} to end epoch ${assignment.epoch}`,
+      deeds: [],
+      ...whenAged(holder),
+    };
+  }
+  return { reason: 'WaitingForLease', message: outOfTouchMessage(assignment), deeds: [], ...whenAged(holder) };
+}
+
+function holdWhileOutOfTouch(situation: Situation): GroupPlan | undefined {
+  const { assignment, holder, now } = situation;
+  // Not yet seen to renew by this controller is no sign of trouble: it has just begun to look.
+  if (!assignment || holder?.lease.kind !== 'present' || isInTouch(holder, now)) return undefined;
+  if (holder.lease.changedMs === undefined && now.ms - holder.lease.firstSeenMs <= fenceAfterMs(holder))
+    return undefined;
+  return { reason: 'NodeOutOfTouch', message: outOfTouchMessage(assignment), deeds: [], ...whenAged(holder) };
+}
+
+function waitForStart({ assignment, holder, name }: Situation): GroupPlan | undefined {
+  if (!assignment) return undefined;
+  const report = groupReportOf(holder, name);
+  if (report?.epoch === assignment.epoch && report.state === 'Running' && report.ready) return undefined;
+  const state = report?.epoch === assignment.epoch ? report.state : 'not started yet';
+  const detail = report?.epoch === assignment.epoch && report.lastExit ? `; it ended before: ${report.lastExit}` : '';
+  const doing = state === 'Running' ? 'the process runs and is not ready yet' : `the process is ${state.toLowerCase()}`;
+  return {
+    reason: 'Starting',
+    message: `${doing} on ${assignment.node}${detail}`,
+    deeds: [],
+    ...whenOutOfTouch(holder),
+  };
+}
+
+function waitForRoutes({ seen, assignment, holder }: Situation): GroupPlan | undefined {
+  if (!assignment) return undefined;
+  const waiting = seen.vips.filter((vip) => !leadsTo(vip, assignment.epoch));
+  const first = waiting[0];
+  if (!first) return undefined;
+  const ready = first.status?.conditions.find(({ type }) => type === 'Ready');
+  const message = `VipResource "${first.metadata.name}" does not lead to ${assignment.node}: ${ready?.message ?? 'it has not been looked at yet'}`;
+  return { reason: 'RoutesPending', message, deeds: [], ...whenOutOfTouch(holder) };
+}
+
+function serve({ assignment, holder }: Situation): GroupPlan | undefined {
+  if (!assignment) return undefined;
+  return { reason: 'Serving', message: `${assignment.node} serves the group`, deeds: [], ...whenOutOfTouch(holder) };
+}
+
+// --- what the checks are made of --------------------------------------------------------------------------------
+
+/** Whether every route of the VIP is known to lead to the node of this epoch; an unanswered AWS keeps what was known. */
+export function leadsTo(vip: GroupSeen['vips'][number], epoch: number): boolean {
+  if (vip.status?.target?.epoch !== epoch) return false;
+  return vip.status.conditions.some(({ type, status }) => type === 'Ready' && status === 'True');
+}
+
+function assign(situation: Situation, node: string, move: Move, diskId: string): GroupPlan {
+  const { seen, now } = situation;
+  const lease = nodeSeen(seen, node)?.lease;
+  const epoch = nextEpoch(situation);
+  const assignment: Assignment = {
+    node,
+    incarnation: lease?.kind === 'present' ? lease.incarnation : 0,
+    ...(lease?.kind === 'present' && lease.bootId !== '' ? { bootId: lease.bootId } : {}),
+    epoch,
+    state: 'Active',
+    basis: basisOf(situation, diskId),
+  };
+  const steps = { ...move.steps, assignedMs: sinceStart(seen, move, now) };
+  return {
+    reason: 'Starting',
+    message: `${node} is assigned epoch ${epoch}: ${move.message}`,
+    assignment,
+    move: { ...move, epoch, steps },
+    deeds: [],
+  };
+}
+
+function stop(situation: Situation, reason: GroupReason, message: string, to?: string): GroupPlan {
+  const { assignment, now } = situation;
+  if (!assignment) return { reason, message, deeds: [] };
+  const move: Move = {
+    from: assignment.node,
+    ...optional('to', to),
+    reason,
+    message,
+    startedAt: now.iso,
+    steps: { detectedMs: 0 },
+  };
+  return { reason, message, assignment: { ...assignment, state: 'Stopping' }, move, deeds: [] };
+}
+
+/** The move that the stored one continues, or the one that the proof itself begins. */
+function moveUnderWay({ seen, assignment, now }: Situation, proven: Extract<Outness, { out: true }>): Move {
+  const stored = seen.group.status?.move;
+  if (stored && stored.epoch === undefined) return stored.reason === 'Stopping' ? restarted(now, assignment) : stored;
+  if (assignment?.state === 'Stopping') return restarted(now, assignment);
+  const reason: GroupReason = { Released: 'NodeEnded', Rejoined: 'NodeRejoined', LeaseExpired: 'NodeLost' }[
+    proven.proof
+  ] as GroupReason;
+  const loss = seen.loss?.epoch === assignment?.epoch ? seen.loss : undefined;
+  return {
+    ...optional('from', assignment?.node),
+    reason,
+    message: proven.message,
+    startedAt: now.iso,
+    steps: { detectedMs: loss?.detectedMs ?? 0 },
+  };
+}
+
+/** The group was stopped on purpose and is wished for again. */
+function restarted(now: Now, assignment: Assignment | undefined): Move {
+  return {
+    ...optional('from', assignment?.node),
+    reason: 'Startup',
+    message: 'started again',
+    startedAt: now.iso,
+    steps: { detectedMs: 0 },
+  };
+}
+
+function provenAt({ seen, now }: Situation, move: Move, proven: Extract<Outness, { out: true }>): Move['steps'] {
+  const atMs = sinceStart(seen, move, now);
+  return proven.proof === 'LeaseExpired' ? { ...move.steps, fencedMs: atMs } : { ...move.steps, releasedMs: atMs };
+}
+
+/** Milliseconds since the first sign of this move. */
+function sinceStart(seen: GroupSeen, move: Move, now: Now): number {
+  const stored = seen.group.status?.move;
+  if (stored?.startedAt === move.startedAt && stored.epoch === undefined && seen.moveStartMs !== undefined)
+    return now.ms - seen.moveStartMs;
+  return move.steps.detectedMs ?? 0;
+}
+
+/** Where the group goes: where it was asked to, else the first fit node that it does not flee from. */
+function destination({ fitness, assignment }: Situation, move: Move): string | undefined {
+  const fit = fitness.filter((node) => node.fit).map((node) => node.name);
+  if (move.to !== undefined && fit.includes(move.to)) return move.to;
+  if (move.to !== undefined && move.to === move.from) return undefined; // DiskMonitor with onFailure: Stop
+  const flees = move.reason === 'ProcessFailed' || move.reason === 'NodeUnfit';
+  return fit.find((name) => !flees || name !== assignment?.node) ?? fit[0];
+}
+
+/** One above everything that the assignment and the reports name. */
+function nextEpoch({ seen, name, assignment }: Situation): number {
+  const named = seen.nodes.flatMap((node) => {
+    const report = groupReportOf(node, name);
+    return report ? [report.ended, report.epoch] : [];
+  });
+  const moves = [seen.group.status?.move, ...(seen.group.status?.history ?? [])].map((move) => move?.epoch ?? 0);
+  return 1 + Math.max(0, assignment?.epoch ?? 0, ...named, ...moves);
+}
+
+function basisOf({ seen }: Situation, diskId: string): Assignment['basis'] {
+  const { spec } = seen.group;
+  const nodes = spec.nodes.flatMap((name) => {
+    const node = nodeSeen(seen, name)?.node;
+    if (!node) return [];
+    return [
+      {
+        name,
+        instanceId: node.spec.instanceId,
+        takeoverAfterSeconds: timingOf(node.spec.timing).takeoverAfterMs / 1000,
+      },
+    ];
+  });
+  return { mountPath: spec.sharedDisk.mountPath, diskId, nodes };
+}
+
+function wishOf({ seen }: Situation): string | undefined {
+  return seen.group.metadata.annotations[MOVE_TO_ANNOTATION];
+}
+
+/** A wish that is already fulfilled, or that can't be while the group is stopped, is taken off beside the plan. */
+function withFulfilledWish(situation: Situation, plan: GroupPlan): GroupPlan {
+  const to = wishOf(situation);
+  if (to === undefined || plan.deeds.some(({ kind }) => kind === 'RemoveMoveWish')) return plan;
+  const { assignment, wished } = situation;
+  if (!wished) {
+    const refused = `Cannot move to "${to}": the group is stopped; set spec.running to true first`;
+    return { ...plan, refused, deeds: [...plan.deeds, { kind: 'RemoveMoveWish' }] };
+  }
+  if (assignment?.state !== 'Active' || assignment.node !== to) return plan;
+  return { ...plan, deeds: [...plan.deeds, { kind: 'RemoveMoveWish' }] };
+}
+
+function planWithoutWish({ seen, now }: Situation): GroupPlan {
+  const { [MOVE_TO_ANNOTATION]: _, ...annotations } = seen.group.metadata.annotations;
+  const group = { ...seen.group, metadata: { ...seen.group.metadata, annotations } };
+  return planFailover({ ...seen, group }, now);
+}
+
+function diskReportOf({ seen }: Situation, node: string, monitor: string) {
+  return nodeSeen(seen, node)?.node?.status?.report?.disks.find((disk) => disk.name === monitor);
+}
+
+/** There is nowhere to go, or everybody seems gone: nothing is done, and the message says what would help. */
+function hold(situation: Situation, action: string): GroupPlan {
+  const { seen, now } = situation;
+  if (seen.nodes.some((node) => isInTouch(node, now))) return noFitNode(situation, action);
+  const message = `${action}: no node renews its Lease, so the trouble is more likely between them and the API server; nothing is moved`;
+  return { reason: 'AllNodesOutOfTouch', message, deeds: [] };
+}
+
+function noFitNode(situation: Situation, action: string): GroupPlan {
+  return { reason: 'NoFitNode', message: `${action}: no node can take it: ${listUnfit(situation)}`, deeds: [] };
+}
+
+function listUnfit({ fitness }: Situation): string {
+  const unfit = fitness.filter(({ fit }) => !fit);
+  return (
+    unfit.map(({ name, reason, message }) => `${name}: ${reason}: ${message}`).join('; ') ||
+    'every node is still being looked at'
+  );
+}
+
+function nodeList({ seen }: Situation): string {
+  return seen.group.spec.nodes.join(', ');
+}
+
+function outOfTouchMessage({ node }: Assignment): string {
+  return `${node} does not renew its Lease; it may still serve, and is fenced when the Lease has aged`;
+}
+
+function whenAged(holder: NodeSeen | undefined): { lookAgainAtMs?: number } {
+  if (holder?.lease.kind !== 'present') return {};
+  return { lookAgainAtMs: holder.lease.firstSeenMs + holder.lease.takeoverAfterMs };
+}
+
+/** While all is well: look again when the last renewal we saw would be too old. */
+function whenOutOfTouch(holder: NodeSeen | undefined): { lookAgainAtMs?: number } {
+  if (holder?.lease.kind !== 'present') return {};
+  return { lookAgainAtMs: (holder.lease.changedMs ?? holder.lease.firstSeenMs) + fenceAfterMs(holder) + 1 };
+}
+
+function fenceAfterMs(node: NodeSeen): number {
+  return node.node ? timingOf(node.node.spec.timing).fenceAfterMs : 0;
+}
+
+function absent(name: string): NodeSeen {
+  return { name, node: undefined, lease: { kind: 'unknown' }, twin: undefined };
+}
+
+function optional<Key extends string, Value>(key: Key, value: Value | undefined): { [K in Key]?: Value } {
+  return value === undefined ? {} : ({ [key]: value } as { [K in Key]?: Value });
+}

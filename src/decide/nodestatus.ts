@@ -1,0 +1,67 @@
+import type { ConditionWish } from '../crds/conditions.ts';
+import type { FailoverNode, FailoverNodeStatus } from '../crds/failovernode.ts';
+import { NODE_REASONS, type NodeReason } from '../crds/reasons.ts';
+import { mergeConditions } from './conditions.ts';
+import { isInTouch } from './fitness.ts';
+import type { NodeSeen, Now } from './seen.ts';
+
+/** The part of a FailoverNode's status that is the controller's: everything but the report. */
+export function nodeStatus(node: FailoverNode, seen: NodeSeen, now: Now): Omit<FailoverNodeStatus, 'report'> {
+  const { generation } = node.metadata;
+  const { reason, message, status } = judge(node, seen, now);
+  const wishes: ConditionWish[] = [{ type: 'Ready', status, reason, message }];
+  if (reason === 'InstanceTwice' || reason === 'InstanceMismatch')
+    wishes.push({ type: 'Stalled', status: 'True', reason, message });
+  else if (status !== 'True') wishes.push({ type: 'Reconciling', status: 'True', reason, message });
+  return {
+    observedGeneration: generation,
+    conditions: mergeConditions(node.status?.conditions ?? [], wishes, generation, now.iso),
+  };
+}
+
+function judge(
+  node: FailoverNode,
+  seen: NodeSeen,
+  now: Now,
+): { reason: NodeReason; message: string; status: ConditionWish['status'] } {
+  const { name } = node.metadata;
+  const { lease, twin } = seen;
+  const report = node.status?.report;
+  const no = (reason: NodeReason, message: string) => ({ reason, message, status: 'False' as const });
+  if (twin !== undefined)
+    return no(
+      'InstanceTwice',
+      `FailoverNode "${twin}" has the same instance ${node.spec.instanceId}: delete one of the two`,
+    );
+  if (lease.kind === 'unknown') return { reason: 'Unknown', message: NODE_REASONS.Unknown, status: 'Unknown' };
+  if (lease.kind === 'missing')
+    return no('AgentNeverSeen', `${name} has no Lease: start the agent on instance ${node.spec.instanceId}`);
+  if (lease.holder === '')
+    return no(
+      'Fenced',
+      `the Lease of ${name} was fenced and its agent has not come back: look at the agent, the server and its network`,
+    );
+  if (!isInTouch(seen, now)) {
+    // This controller may only just have begun to look.
+    if (lease.changedMs === undefined && now.ms < lease.firstSeenMs + lease.takeoverAfterMs)
+      return { reason: 'Pending', message: NODE_REASONS.Pending, status: 'Unknown' };
+    return no(
+      'OutOfTouch',
+      `the agent of ${name} does not renew its Lease: look at the agent, the server and its network`,
+    );
+  }
+  if (report === undefined || report.incarnation !== lease.incarnation)
+    return no('NotReported', `the agent of ${name} has not reported yet`);
+  if (report.reason !== undefined)
+    return no(
+      report.reason === 'InstanceMismatch' ? 'InstanceMismatch' : 'NotReported',
+      report.message ?? report.reason,
+    );
+  if (!node.spec.schedulable)
+    return {
+      reason: 'Cordoned',
+      message: `${name} is cordoned: no group comes here; set spec.schedulable to true to let them`,
+      status: 'True',
+    };
+  return { reason: 'InTouch', message: `the agent of ${name} renews its Lease and reports`, status: 'True' };
+}

@@ -1,0 +1,62 @@
+import type { Assignment, Proof } from '../crds/failovergroup.ts';
+import { type GroupSeen, groupReportOf, type NodeSeen, type Now, nodeSeen } from './seen.ts';
+
+/** Whether the node of an assignment is out, which alone allows the next epoch. docs/protocol.md has the table. */
+export type Outness =
+  | { readonly out: true; readonly proof: Proof; readonly message: string }
+  /** The node has ended the epoch, but the disk did not take the end: accepted at `acceptedAtMs`. */
+  | { readonly out: false; readonly unsettled: true; readonly acceptedAtMs: number }
+  | { readonly out: false; readonly unsettled: false };
+
+const NOT_OUT: Outness = { out: false, unsettled: false };
+
+export function outness(seen: GroupSeen, assignment: Assignment, now: Now): Outness {
+  const node = nodeSeen(seen, assignment.node);
+  if (node === undefined) return NOT_OUT;
+  return (
+    released(seen, node, assignment, now) ??
+    rejoined(seen, node, assignment, now) ??
+    leaseExpired(node, assignment) ??
+    NOT_OUT
+  );
+}
+
+/** A stale copy of the report is as good: what has ended does not start again. */
+function released(seen: GroupSeen, node: NodeSeen, assignment: Assignment, now: Now): Outness | undefined {
+  const report = groupReportOf(node, seen.group.metadata.name);
+  if (report === undefined || report.ended < assignment.epoch) return undefined;
+  if (report.settled) {
+    return { out: true, proof: 'Released', message: `${assignment.node} has ended epoch ${assignment.epoch}` };
+  }
+  return unsettled(seen, assignment, now, 'Released', `${assignment.node} has ended epoch ${assignment.epoch}`);
+}
+
+/** A write that the dead process had handed to the kernel may still land: it is given `takeoverAfter` to do so. */
+function unsettled(seen: GroupSeen, assignment: Assignment, now: Now, proof: Proof, message: string): Outness {
+  const own = assignment.basis.nodes.find((node) => node.name === assignment.node);
+  const waitMs = (own?.takeoverAfterSeconds ?? 8) * 1000;
+  const acceptedAtMs = (seen.unsettledSinceMs ?? now.ms) + waitMs;
+  if (now.ms < acceptedAtMs) return { out: false, unsettled: true, acceptedAtMs };
+  return { out: true, proof, message: `${message}, ${waitMs} ms ago; its disk did not take the end` };
+}
+
+/**
+ * It holds a Lease of a newer incarnation, for which all that ran before had to be ended. `settled` says that the disk
+ * took the end; another boot, that the kernel which could still hold writes is gone. Without either it counts as an
+ * unsettled release.
+ */
+function rejoined(seen: GroupSeen, node: NodeSeen, assignment: Assignment, now: Now): Outness | undefined {
+  const { lease } = node;
+  if (lease.kind !== 'present' || lease.holder === '' || lease.incarnation <= assignment.incarnation) return undefined;
+  const otherBoot = assignment.bootId !== undefined && lease.bootId !== '' && lease.bootId !== assignment.bootId;
+  const message = `${assignment.node} has ended all it ran and come back as incarnation ${lease.incarnation}`;
+  if (lease.settled || otherBoot) return { out: true, proof: 'Rejoined', message };
+  return unsettled(seen, assignment, now, 'Rejoined', message);
+}
+
+/** Nobody holds it and its incarnation has grown: it was fenced, whoever did it. */
+function leaseExpired(node: NodeSeen, assignment: Assignment): Outness | undefined {
+  const { lease } = node;
+  if (lease.kind !== 'present' || lease.holder !== '' || lease.incarnation <= assignment.incarnation) return undefined;
+  return { out: true, proof: 'LeaseExpired', message: `the Lease of ${assignment.node} aged and was fenced` };
+}
