@@ -1,0 +1,89 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { isPopulated, killCgroup } from './cgroup.ts';
+import { findMarked, isAlive, listProcesses, type Process } from './scan.ts';
+
+/** What is to be ended, by every trait it can be found by. */
+export interface Victims {
+  /** The mark in their environment. */
+  readonly matches: (mark: string) => boolean;
+  readonly cgroups: readonly string[];
+  /** Processes known by pid and start; everything in their sessions, process groups and below them goes as well. */
+  readonly known: readonly Pick<Process, 'pid' | 'startTicks'>[];
+  /** Nothing that started earlier is looked at. 0 looks at everything. */
+  readonly sinceTicks: number;
+  /** The cgroup holds everything there can be: then it alone is asked whether any is left. */
+  readonly cgroupHoldsAll: boolean;
+}
+
+/** Between two rounds. The kernel needs a moment to end a large process. */
+const PACE_MS = 5;
+/** Between the two scans that must find nothing, so that a process caught in its exec by the first is past it. */
+const BETWEEN_SCANS_MS = 10;
+
+/** SIGKILL to everything that can be found without waiting. The first thing to do when time is up. */
+export function killNow(victims: Pick<Victims, 'cgroups' | 'known'>): void {
+  for (const path of victims.cgroups) killCgroup(path);
+  for (const process of family(victims.known)) sigkill(process);
+}
+
+/**
+ * Kills until none is left, and returns only then, or throws the signal's reason. The proof is `populated 0` where a
+ * cgroup holds everything, else two scans in a row that find nothing. `kill -0` would prove nothing: it succeeds on a
+ * zombie too, and does not tell one from a zombie leader whose threads live on.
+ */
+export async function killAll(victims: Victims, signal?: AbortSignal): Promise<void> {
+  let clean = 0;
+  for (;;) {
+    killNow(victims);
+    const left = await remaining(victims);
+    for (const process of left.found) sigkill(process);
+    clean = left.none ? clean + 1 : 0;
+    if (clean >= (victims.cgroupHoldsAll ? 1 : 2)) return;
+    signal?.throwIfAborted();
+    await delay(left.none ? BETWEEN_SCANS_MS : PACE_MS);
+  }
+}
+
+/** One look for what is left. */
+export async function remaining(victims: Victims): Promise<{ none: boolean; found: readonly Process[] }> {
+  const populated = victims.cgroups.some(isPopulated);
+  const relatives = family(victims.known);
+  if (victims.cgroupHoldsAll) return { none: !populated && relatives.length === 0, found: relatives };
+  const scan = await findMarked(victims.matches, victims.sinceTicks);
+  return {
+    none: !populated && relatives.length === 0 && scan.found.length === 0 && scan.unclear.length === 0,
+    found: [...relatives, ...scan.found],
+  };
+}
+
+/** The live ones of `known`, of their sessions and process groups, and of everything below them. */
+function family(known: Victims['known']): Process[] {
+  if (known.length === 0) return [];
+  const all = listProcesses();
+  const startOf = new Map(all.map((process) => [process.pid, process.startTicks]));
+  // A pid that another process has by now leads nobody: the kernel keeps a number back while a group or session has it.
+  const heads = new Set(
+    known.filter(({ pid, startTicks }) => (startOf.get(pid) ?? startTicks) === startTicks).map(({ pid }) => pid),
+  );
+  const oldest = Math.min(...known.map((process) => process.startTicks));
+  const belongs = (process: Process) =>
+    heads.has(process.pid) || heads.has(process.parent) || heads.has(process.group) || heads.has(process.session);
+  for (let grew = true; grew; ) {
+    grew = false;
+    for (const process of all) {
+      if (heads.has(process.pid) || process.startTicks < oldest || !belongs(process)) continue;
+      heads.add(process.pid);
+      grew = true;
+    }
+  }
+  return all.filter((process) => heads.has(process.pid) && process.startTicks >= oldest && isAlive(process));
+}
+
+function sigkill(victim: Process): void {
+  if (victim.pid === process.pid) return;
+  try {
+    process.kill(victim.pid, 'SIGKILL');
+  } catch {
+    // Gone meanwhile.
+  }
+}

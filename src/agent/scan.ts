@@ -1,0 +1,155 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+
+/** One process, as `/proc/PID/stat` shows it (proc_pid_stat(5)). */
+export interface Process {
+  readonly pid: number;
+  readonly state: string;
+  readonly parent: number;
+  readonly group: number;
+  readonly session: number;
+  /** Clock ticks from boot to its start: with the pid it names a process for ever, which the pid alone does not. */
+  readonly startTicks: number;
+}
+
+/** The environment variable that every process we start carries. */
+export const MARK = 'POINTSMAN_MARK';
+
+/** What a scan came to. `unclear` are processes that are alive but could not be judged: never the same as none. */
+export interface Scan {
+  readonly found: readonly Process[];
+  readonly unclear: readonly number[];
+}
+
+/** A process that has just been exec'd shows an empty environment for a moment; an older one simply has none. */
+const EXEC_TICKS = 200;
+/** How long one environment may take to be read. */
+const READ_LIMIT_MS = 200;
+
+/**
+ * Every live process but this one whose mark `matches`. Only processes started at `sinceTicks` or later are looked at.
+ *
+ * `/proc/PID/environ` is read off the main thread and one at a time: it takes the lock of the process's memory, which a
+ * process that waits for a dead file server may hold. One that does not answer stays under way, and until it does no
+ * further one is read: then everything is unclear.
+ */
+export async function findMarked(matches: (mark: string) => boolean, sinceTicks = 0): Promise<Scan> {
+  const found: Process[] = [];
+  const unclear: number[] = [];
+  const nowTicks = uptimeTicks();
+  for (const process of listProcesses()) {
+    if (process.pid === ownPid || process.startTicks < sinceTicks || !isAlive(process)) continue;
+    const environment = await readEnvironment(process);
+    if (environment === undefined) continue;
+    if (environment === 'unknown') unclear.push(process.pid);
+    else if (environment === '') {
+      if (nowTicks - process.startTicks < EXEC_TICKS && isAlive(process)) unclear.push(process.pid);
+    } else {
+      const mark = markIn(environment);
+      if (mark !== undefined && matches(mark)) found.push(process);
+    }
+  }
+  return { found, unclear };
+}
+
+/** Every process of user space. Reads `stat` alone, which takes no lock that a hung disk may hold. */
+export function listProcesses(): Process[] {
+  const processes: Process[] = [];
+  for (const name of readdirSync('/proc')) {
+    if (!/^[0-9]+$/.test(name)) continue;
+    const process = readProcess(Number(name));
+    if (process !== undefined) processes.push(process);
+  }
+  return processes;
+}
+
+/** Undefined when there is no such process, or when it is a thread of the kernel. */
+export function readProcess(pid: number): Process | undefined {
+  const fields = readStat(`/proc/${pid}/stat`);
+  if (fields === undefined) return undefined;
+  const flags = Number(fields[6]);
+  if ((flags & PF_KTHREAD) !== 0) return undefined;
+  return {
+    pid,
+    state: fields[0] ?? '',
+    parent: Number(fields[1]),
+    group: Number(fields[2]),
+    session: Number(fields[3]),
+    startTicks: Number(fields[19]),
+  };
+}
+
+/** Whether a thread of it still runs. A zombie is dead; a zombie leader may hide threads that live on. */
+export function isAlive(process: Pick<Process, 'pid' | 'startTicks'>): boolean {
+  const now = readProcess(process.pid);
+  if (now === undefined || now.startTicks !== process.startTicks) return false;
+  return !isDead(now.state) || liveThreads(process.pid).length > 0;
+}
+
+const PF_KTHREAD = 0x00200000;
+
+function isDead(state: string): boolean {
+  return state === 'Z' || state === 'X' || state === 'x';
+}
+
+function liveThreads(pid: number): string[] {
+  try {
+    return readdirSync(`/proc/${pid}/task`).filter((thread) => {
+      const fields = readStat(`/proc/${pid}/task/${thread}/stat`);
+      return fields !== undefined && !isDead(fields[0] ?? '');
+    });
+  } catch {
+    return []; // gone meanwhile
+  }
+}
+
+/** The fields behind the name, which stands in parentheses and may itself hold any character: 0 is the state. */
+function readStat(path: string): string[] | undefined {
+  try {
+    const text = readFileSync(path, 'latin1');
+    return text.slice(text.lastIndexOf(')') + 2).split(' ');
+  } catch {
+    return undefined;
+  }
+}
+
+const ownPid = process.pid;
+
+let underWay: Promise<string | undefined> | undefined;
+
+/** Undefined when it is gone. */
+async function readEnvironment(process: Process): Promise<string | undefined | 'unknown'> {
+  if (underWay !== undefined && (await within(underWay)) === 'unknown') return 'unknown';
+  // A zombie leader has no memory left to read the environment from; its living threads do (proc_pid_environ(5)).
+  const path = isDead(process.state)
+    ? `/proc/${process.pid}/task/${liveThreads(process.pid)[0] ?? process.pid}/environ`
+    : `/proc/${process.pid}/environ`;
+  const reading = readFile(path, 'latin1').catch(() => undefined);
+  underWay = reading;
+  void reading.finally(() => {
+    if (underWay === reading) underWay = undefined;
+  });
+  return within(reading);
+}
+
+async function within(reading: Promise<string | undefined>): Promise<string | undefined | 'unknown'> {
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<'unknown'>((resolve) => {
+    timer = setTimeout(() => resolve('unknown'), READ_LIMIT_MS);
+  });
+  try {
+    return await Promise.race([reading, limit]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function markIn(environment: string): string | undefined {
+  const entry = environment.split('\0').find((line) => line.startsWith(`${MARK}=`));
+  return entry?.slice(MARK.length + 1);
+}
+
+/** In clock ticks, which are hundredths of a second to user space on every Linux (USER_HZ, time(7)). */
+function uptimeTicks(): number {
+  return Math.round(Number(readFileSync('/proc/uptime', 'latin1').split(' ')[0]) * 100);
+}

@@ -1,0 +1,289 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { createServer, type Socket } from 'node:net';
+import { bootClock } from '../base/clock.ts';
+import { isPopulated, removeCgroup } from './cgroup.ts';
+import { chain } from './chain.ts';
+import { writeAtomic } from './files.ts';
+import { killAll, killNow, type Victims } from './kill.ts';
+import { keepBounded } from './logfile.ts';
+import { type Process, readProcess } from './scan.ts';
+import type { Accepted, Envelope, LastRun, Message, Phase, ShimConfig, ShimStatus, Stage } from './shim-protocol.ts';
+
+/*
+ * The shim: parent of the user's process, and the one that ends it when its time is up. It goes on when the agent hangs,
+ * is killed, or is being upgraded. It knows no API and no disk, and waits for nothing but its clock.
+ */
+
+/** Timers stand still while the machine is suspended, the boot clock does not; so it is looked at this often. */
+const LOOK_EVERY_MS = 100;
+/** An idle shim that no agent is connected to ends itself. */
+const FORLORN_MS = 30_000;
+
+const config = JSON.parse(process.argv[2] ?? '') as ShimConfig; // written by the agent that spawned us
+const self = readProcess(process.pid) as Process; // we are alive
+
+let phase: Phase = 'idle';
+let runs = 0;
+let epoch = 0;
+let incarnation = 0;
+let deadlineMs = 0;
+let child: ChildProcess | undefined;
+let leader: Process | undefined;
+let stage: Stage = 'started';
+let cause: LastRun['cause'] = 'Exited';
+let last: LastRun | undefined;
+let runsAsRoot = false;
+let killAt: number | undefined;
+let timer: NodeJS.Timeout | undefined;
+let forlornSinceMs = bootClock.nowMs();
+const agents = new Set<Socket>();
+
+// Its end is decided here alone: a terminal's or a service manager's signal to everything must not be a kill.
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => {});
+
+rmSync(config.socket, { force: true });
+accept();
+createServer(serve).listen(config.socket, () => {
+  // The agent waits for this line; afterwards nobody reads here.
+  process.stdout.on('error', () => {});
+  process.stdout.write('ready\n');
+});
+tick();
+
+function serve(agent: Socket): void {
+  agents.add(agent);
+  let buffered = '';
+  agent.setEncoding('utf8');
+  agent.on('data', (text: string) => {
+    const lines = (buffered + text).split('\n');
+    buffered = lines.pop() ?? '';
+    for (const line of lines) answer(agent, JSON.parse(line) as Envelope);
+  });
+  agent.on('error', () => {});
+  agent.on('close', () => {
+    agents.delete(agent);
+    forlornSinceMs = bootClock.nowMs();
+  });
+}
+
+function answer(agent: Socket, request: Envelope): void {
+  let refused: string | undefined;
+  try {
+    refused = obey(request);
+  } catch (error) {
+    refused = String(error);
+  }
+  send(agent, { type: 'reply', id: request.id, ...(refused === undefined ? {} : { refused }), status: status() });
+  if (request.type === 'start') tell();
+}
+
+/** What speaks against it, if anything does. */
+function obey(request: Envelope): string | undefined {
+  switch (request.type) {
+    case 'start':
+      return start(request);
+    case 'deadline':
+      return setDeadline(request.untilMs);
+    case 'stop':
+      return stop(request.signal, request.timeoutMs);
+    case 'status':
+      return undefined;
+    case 'quit':
+      void quit();
+      return undefined;
+  }
+}
+
+/** Arms the kill first, then looks at the deadline and at the incarnation, then spawns. */
+function start(request: Extract<Envelope, { type: 'start' }>): string | undefined {
+  if (phase !== 'idle') return `Cannot start: a process is ${phase} here`;
+  ({ epoch, incarnation, deadlineMs } = request);
+  phase = 'starting';
+  last = undefined;
+  killAt = undefined;
+  cause = 'Exited';
+  stage = 'started';
+  leader = undefined;
+  arm();
+  try {
+    accept();
+    if (bootClock.nowMs() >= deadlineMs) return notStarted('Cannot start: the deadline has passed');
+    if (readFileSync(config.incarnationFile, 'utf8').trim() !== String(incarnation)) {
+      return notStarted(`Cannot start: incarnation ${incarnation} is over`);
+    }
+    spawnChain(request);
+  } catch (error) {
+    return notStarted(String(error));
+  }
+  runs += 1;
+  accept();
+  return undefined;
+}
+
+function notStarted(reason: string): string {
+  phase = 'idle';
+  return reason;
+}
+
+function spawnChain({ run }: Extract<Envelope, { type: 'start' }>): void {
+  if (config.cgroup !== undefined) mkdirSync(config.cgroup, { recursive: true });
+  const { file, args, env } = chain(run, config.mark, config.cgroup, process.pid);
+  const log = openSync(config.logFile, 'a', 0o640);
+  // A session of its own: a signal to the agent's group must not reach it, and its number finds what it forks.
+  const spawned = spawn(file, args, { env, cwd: '/', detached: true, stdio: ['ignore', log, log, 'pipe'] });
+  closeSync(log);
+  runsAsRoot = run.uid === 0;
+  child = spawned;
+  if (spawned.pid === undefined) {
+    spawned.on('error', () => {});
+    throw new Error('Cannot start: setpriv cannot be run; install util-linux');
+  }
+  leader = readProcess(spawned.pid);
+  watchChain(spawned);
+}
+
+function watchChain(spawned: ChildProcess): void {
+  const number = runs + 1;
+  const stages = spawned.stdio[3] as Socket; // a pipe to the child is a socket to us
+  let exit: { code: number | null; signal: string | null } | undefined;
+  let told = false;
+  const finish = () => {
+    // What the chain said last may arrive after the news of its end.
+    if (exit === undefined || !told) return;
+    const ended: LastRun = { run: number, epoch, stage, ...exit, cause };
+    void endRest(ended);
+  };
+  stages.on('data', (said: Buffer) => {
+    const text = said.toString('latin1');
+    if (text.includes('l')) stage = 'locked';
+    if (text.includes('x')) {
+      stage = 'executed';
+      if (phase === 'starting') phase = 'running';
+      tell();
+    }
+  });
+  stages.on('error', () => {});
+  stages.on('close', () => {
+    told = true;
+    finish();
+  });
+  spawned.on('exit', (code, signal) => {
+    exit = { code, signal };
+    phase = 'ending';
+    finish();
+  });
+}
+
+/** The process has exited; whatever it left behind goes as well. */
+async function endRest(ended: LastRun): Promise<void> {
+  if (!(cgroupHoldsAll() && config.cgroup !== undefined && !isPopulated(config.cgroup))) {
+    tell();
+    await killAll(victims());
+  }
+  if (config.cgroup !== undefined) removeCgroup(config.cgroup);
+  child = undefined;
+  leader = undefined;
+  last = ended;
+  phase = 'idle';
+  accept();
+  tell();
+}
+
+/** Written before it is agreed to, so that an agent that comes back knows how long this may live. */
+function setDeadline(untilMs: number): string | undefined {
+  if (phase === 'idle') return undefined;
+  if (cause === 'Deadline' || bootClock.nowMs() >= deadlineMs) return 'Cannot set the deadline: it has passed';
+  const before = deadlineMs;
+  deadlineMs = untilMs;
+  arm();
+  try {
+    accept();
+  } catch (error) {
+    deadlineMs = Math.min(before, untilMs);
+    arm();
+    throw error;
+  }
+  return undefined;
+}
+
+function stop(signal: NodeJS.Signals, timeoutMs: number): string | undefined {
+  if (phase === 'idle' || phase === 'ending') return undefined;
+  if (cause === 'Exited') cause = 'Stopped';
+  killAt = Math.min(killAt ?? Number.POSITIVE_INFINITY, bootClock.nowMs() + timeoutMs);
+  child?.kill(signal);
+  arm();
+  return undefined;
+}
+
+async function quit(): Promise<void> {
+  if (phase !== 'idle') {
+    killNow(victims());
+    await killAll(victims());
+  }
+  rmSync(config.socket, { force: true });
+  rmSync(config.acceptedFile, { force: true });
+  process.exit(0);
+}
+
+function arm(): void {
+  clearTimeout(timer);
+  const nextMs = phase === 'idle' ? FORLORN_MS : Math.min(deadlineMs, killAt ?? deadlineMs) - bootClock.nowMs();
+  timer = setTimeout(tick, Math.max(1, Math.min(nextMs, phase === 'idle' ? 1000 : LOOK_EVERY_MS)));
+}
+
+/** Ends what is due. Comes again until nothing is left. */
+function tick(): void {
+  const now = bootClock.nowMs();
+  if (phase === 'idle') {
+    if (agents.size === 0 && now - forlornSinceMs >= FORLORN_MS) void quit();
+  } else if (now >= deadlineMs) {
+    if (cause !== 'Deadline') {
+      cause = 'Deadline';
+      phase = 'ending';
+      tell();
+    }
+    kill();
+  } else if (killAt !== undefined && now >= killAt) kill();
+  arm();
+}
+
+function kill(): void {
+  child?.kill('SIGKILL');
+  killNow(victims());
+}
+
+function victims(): Victims {
+  return {
+    matches: (mark) => mark === config.mark,
+    cgroups: config.cgroup === undefined ? [] : [config.cgroup],
+    known: leader === undefined ? [] : [leader],
+    sinceTicks: leader?.startTicks ?? 0,
+    cgroupHoldsAll: cgroupHoldsAll(),
+  };
+}
+
+/** Root can leave a cgroup; another user's process cannot. Before it has executed it may not have entered yet. */
+function cgroupHoldsAll(): boolean {
+  return config.cgroup !== undefined && !runsAsRoot && stage === 'executed';
+}
+
+function accept(): void {
+  const accepted: Accepted = { pid: self.pid, startTicks: self.startTicks, status: status() };
+  writeAtomic(config.acceptedFile, JSON.stringify(accepted));
+}
+
+function status(): ShimStatus {
+  const pid = phase === 'idle' ? undefined : leader?.pid;
+  return { phase, run: runs, epoch, incarnation, deadlineMs, pid, last };
+}
+
+function tell(): void {
+  for (const agent of agents) send(agent, { type: 'status', status: status() });
+}
+
+function send(agent: Socket, message: Message): void {
+  agent.write(`${JSON.stringify(message)}\n`);
+}
+
+keepBounded(config.logFile);

@@ -1,0 +1,188 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, describe, expect, test } from 'vitest';
+import { isAlive, readProcess } from '../../src/agent/scan.ts';
+import { bootClock } from '../../src/base/clock.ts';
+import { type Bench, openBench, until, untilState } from './processes.ts';
+
+/** Real shims and real processes, with and without a cgroup. Needs root. */
+
+const benches: Bench[] = [];
+afterEach(async () => {
+  for (const bench of benches.splice(0)) await bench.close();
+});
+
+function bench(cgroups: boolean): Bench {
+  const opened = openBench({ cgroups });
+  benches.push(opened);
+  return opened;
+}
+
+const inMs = (ms: number) => bootClock.nowMs() + ms;
+const SLEEP = ['/bin/sleep', '1000'];
+/** Forks a daemon in a session of its own and says its pid. */
+const DAEMON = ['/bin/sh', '-c', 'setsid sleep 1000 & echo "daemon $!"; exec sleep 1000'];
+const DEAF = ['/bin/sh', '-c', 'trap "" TERM; echo deaf; while :; do sleep 0.05; done'];
+
+describe.each([
+  ['with a cgroup', true],
+  ['without a cgroup', false],
+])('%s', (_, cgroups) => {
+  async function running(command: readonly string[], deadlineMs = inMs(20_000)) {
+    const opened = bench(cgroups);
+    if (cgroups) expect(opened.cgroup, 'this machine lets us write no cgroup v2').toBeDefined();
+    const agent = opened.agent();
+    await agent.start({ epoch: 1, incarnation: 1, deadlineMs, run: opened.run(command) });
+    const view = await untilState(agent, 'running');
+    const user = readProcess(view.pid!)!; // it runs
+    return { bench: opened, agent, pid: view.pid!, user, shim: readProcess(user.parent)! };
+  }
+
+  test('a killed shim takes the process with it, also after a change of user', async () => {
+    const { user, shim, agent } = await running(SLEEP);
+    agent.leave(); // nobody but the kernel is to do it
+    process.kill(shim.pid, 'SIGKILL');
+    await until('the process is gone', () => !isAlive(user), 1_000);
+  });
+
+  test('a killed shim: what the process forked away goes too, and the agent knows when', async () => {
+    const { bench, shim, agent } = await running(DAEMON);
+    await until('the daemon runs', () => /daemon/.test(bench.output()));
+    process.kill(shim.pid, 'SIGKILL');
+    const view = await untilState(agent, 'absent');
+    expect(await bench.alive()).toEqual([]);
+    expect(view.last).toMatchObject({ cause: 'Killed', epoch: 1 });
+  });
+
+  test('without an agent the process lives until its deadline and no longer', async () => {
+    const deadlineMs = inMs(700);
+    const { bench, user, agent } = await running(DAEMON, deadlineMs);
+    agent.leave();
+    await until('the process is gone', async () => !isAlive(user) && (await bench.alive()).length === 1);
+    expect(bootClock.nowMs()).toBeGreaterThanOrEqual(deadlineMs);
+    expect(bootClock.nowMs()).toBeLessThan(deadlineMs + 500);
+  });
+
+  test('an agent that comes back in time adopts the same process and prolongs it', async () => {
+    const { bench, pid, agent, user } = await running(SLEEP, inMs(600));
+    agent.leave();
+    const next = bench.agent();
+    await next.adopt();
+    expect(next.view()).toMatchObject({ state: 'running', pid, epoch: 1 });
+    const first = inMs(400);
+    await next.setDeadline(inMs(3_000));
+    await until('the first deadline is over', () => bootClock.nowMs() > first + 250);
+    expect(isAlive(user)).toBe(true);
+  });
+
+  test('an earlier deadline is kept', async () => {
+    const { agent, user } = await running(SLEEP);
+    await agent.setDeadline(inMs(200));
+    await until('the process is gone', () => !isAlive(user), 600);
+  });
+
+  test('a stopped shim is killed with its group once it has been silent for half a second', async () => {
+    const { bench, agent, shim } = await running(DAEMON);
+    process.kill(shim.pid, 'SIGSTOP');
+    const from = bootClock.nowMs();
+    await agent.setDeadline(inMs(30_000));
+    expect(await bench.alive()).toEqual([]);
+    expect(bootClock.nowMs() - from).toBeLessThan(1_000);
+  });
+
+  test('a stopped shim does not outlive the deadline: the agent kills as well', async () => {
+    const deadlineMs = inMs(500);
+    const { bench, agent, shim } = await running(DAEMON, deadlineMs);
+    process.kill(shim.pid, 'SIGSTOP');
+    await untilState(agent, 'absent');
+    expect(await bench.alive()).toEqual([]);
+    expect(bootClock.nowMs()).toBeLessThan(deadlineMs + 500);
+  });
+
+  test('a process that ignores SIGTERM is killed after the time it is given', async () => {
+    const { bench, agent } = await running(DEAF);
+    await until('it is deaf', () => /deaf/.test(bench.output()));
+    const from = bootClock.nowMs();
+    agent.stop('SIGTERM', 300);
+    expect(agent.view().state).toBe('stopping');
+    const view = await untilState(agent, 'idle');
+    expect(bootClock.nowMs() - from).toBeGreaterThanOrEqual(290);
+    expect(view.last).toMatchObject({ cause: 'Stopped', epoch: 1 });
+    expect(await bench.alive()).toHaveLength(1); // the shim
+  });
+
+  test('what a process leaves behind ends with it, before the group counts as ended', async () => {
+    const opened = bench(cgroups);
+    const agent = opened.agent();
+    const run = opened.run(['/bin/sh', '-c', 'setsid sleep 1000 & exit 7']);
+    await agent.start({ epoch: 1, incarnation: 1, deadlineMs: inMs(20_000), run });
+    const view = await until('it has exited', () => (agent.view().state === 'idle' ? agent.view() : undefined));
+    expect(view.last).toMatchObject({ cause: 'Exited', message: 'exit status 7' });
+    expect(await opened.alive()).toHaveLength(1); // the shim
+  });
+});
+
+describe('the start', () => {
+  test('is refused when the deadline has passed, and when the incarnation is over', async () => {
+    const opened = bench(true);
+    const agent = opened.agent();
+    await agent.start({ epoch: 1, incarnation: 1, deadlineMs: inMs(-10), run: opened.run(SLEEP) });
+    expect(agent.view()).toMatchObject({ state: 'idle', last: { cause: 'NotStarted' } });
+    opened.setIncarnation(2);
+    await agent.start({ epoch: 1, incarnation: 1, deadlineMs: inMs(5_000), run: opened.run(SLEEP) });
+    expect(agent.view().last?.message).toContain('incarnation 1 is over');
+  });
+
+  test('is refused while another holds the lock, and the lock says who', async () => {
+    const lock = { file: join(bench(false).directory, 'lock'), holder: 'server1 epoch 4' };
+    const [first, second] = [bench(true), bench(true)];
+    const [holder, refused] = [first.agent(), second.agent()];
+    await holder.start({ epoch: 4, incarnation: 1, deadlineMs: inMs(9_000), run: first.run(SLEEP, { lock }) });
+    await untilState(holder, 'running');
+    await refused.start({ epoch: 5, incarnation: 1, deadlineMs: inMs(9_000), run: second.run(SLEEP, { lock }) });
+    await until('it is refused', () => refused.view().last !== undefined);
+    expect(refused.view().last).toMatchObject({ cause: 'LockHeld', epoch: 5 });
+    await refused.start({ epoch: 5, incarnation: 1, deadlineMs: inMs(9_000), run: second.run(SLEEP) });
+    await untilState(refused, 'running');
+  });
+
+  test('gives the process its user, directory and environment, and nothing of it to a link that is still root', async () => {
+    const opened = bench(true);
+    const agent = opened.agent();
+    const env = { PATH: '/usr/bin:/bin', SECRET: `it's "quoted" $HOME\nand \\ more`, LD_PRELOAD: '/nonexistent.so' };
+    const run = opened.run(['/bin/sh', '-c', 'id -u; pwd; printf %s "$SECRET"; umask; env | cut -d= -f1 | sort'], {
+      env,
+      workingDirectory: '/tmp',
+    });
+    await agent.start({ epoch: 1, incarnation: 1, deadlineMs: inMs(5_000), run });
+    await untilState(agent, 'idle');
+    const text = opened.output();
+    expect(text).toContain(`65534\n`);
+    expect(text).toContain('/tmp\n');
+    expect(text).toContain(env.SECRET);
+    expect(text).not.toContain('POINTSMAN_ENV_');
+    // ld.so complains once for each program run with it: sh and what it runs, never sh of the chain, flock or setpriv.
+    expect(text).not.toMatch(/setpriv|flock/);
+  });
+
+  test('says why a chain did not reach the command', async () => {
+    const opened = bench(true);
+    const agent = opened.agent();
+    const run = opened.run(SLEEP, { workingDirectory: '/nonexistent' });
+    await agent.start({ epoch: 1, incarnation: 1, deadlineMs: inMs(5_000), run });
+    await until('it has failed', () => agent.view().last !== undefined);
+    expect(agent.view().last).toMatchObject({
+      cause: 'NotStarted',
+      message: expect.stringContaining('working directory'),
+    });
+  });
+
+  test('finds nothing to adopt where the accepted file names a process that is another by now', async () => {
+    const opened = bench(true);
+    const stranger = { pid: process.pid, startTicks: 1, status: { phase: 'running', pid: process.pid } };
+    writeFileSync(join(opened.directory, 'group.json'), JSON.stringify(stranger));
+    const agent = opened.agent();
+    await agent.adopt();
+    expect(agent.view().state).toBe('absent');
+  });
+});
