@@ -1,0 +1,269 @@
+import type {
+  Call,
+  Ec2,
+  Instance,
+  InstanceState,
+  NetworkInterface,
+  Route,
+  RouteTable,
+  Vpc,
+} from '../../src/aws/ec2.ts';
+import {
+  type AwsError,
+  Denied,
+  Missing,
+  NoSuchRoute,
+  RouteExists,
+  Throttled,
+  Unanswered,
+} from '../../src/aws/errors.ts';
+import { bootClock, type Clock } from '../../src/base/clock.ts';
+
+export type Ec2Verb = Exclude<keyof Ec2, 'region'>;
+
+export interface Ec2Fault {
+  readonly verb: Ec2Verb;
+  readonly fault: 'throttled' | 'denied' | 'unanswered' | 'hang' | 'lostReply';
+  /** How many calls it takes. Default: 1. */
+  readonly times?: number;
+  /** Only calls about this route table, interface, instance or VPC. */
+  readonly about?: string;
+}
+
+export interface FakeCall {
+  readonly verb: Ec2Verb;
+  readonly about: readonly string[];
+}
+
+/**
+ * EC2 with state and without a network: route tables, instances and VPCs that behave as EC2's do, black holes
+ * included. Time is the given clock's, faults come when asked for; nothing here is random.
+ */
+export class FakeEc2 implements Ec2 {
+  readonly region: string;
+  readonly calls: FakeCall[] = [];
+  /** Added to every call. */
+  latencyMs = 0;
+  readonly #clock: Clock;
+  readonly #tables = new Map<string, { vpcId: string; targets: Map<string, string> }>();
+  readonly #instances = new Map<string, Instance>();
+  readonly #vpcs = new Map<string, Vpc>();
+  readonly #faults: { fault: Ec2Fault; left: number }[] = [];
+
+  constructor(options: { region?: string; clock?: Clock } = {}) {
+    this.region = options.region ?? 'us-east-1';
+    this.#clock = options.clock ?? bootClock;
+  }
+
+  // What the test sets up, or what happens in the cloud.
+
+  addVpc(vpc: Vpc): void {
+    this.#vpcs.set(vpc.id, vpc);
+  }
+
+  addTable(id: string, vpcId: string): void {
+    this.#tables.set(id, { vpcId, targets: new Map() });
+  }
+
+  removeTable(id: string): void {
+    this.#tables.delete(id);
+  }
+
+  addInstance(instance: Instance): void {
+    this.#instances.set(instance.id, instance);
+  }
+
+  /** `stateReason` as EC2 names it; a terminated instance loses its interfaces. */
+  setInstanceState(id: string, state: InstanceState, stateReason?: string): void {
+    const before = this.#instance(id);
+    const { stateReason: _, primaryInterfaceId, ...rest } = before;
+    const keepsInterfaces = state !== 'terminated';
+    this.#instances.set(id, {
+      ...rest,
+      state,
+      ...(stateReason === undefined ? {} : { stateReason }),
+      ...(keepsInterfaces && primaryInterfaceId !== undefined ? { primaryInterfaceId } : {}),
+      interfaces: keepsInterfaces ? before.interfaces : [],
+    });
+  }
+
+  changeInterface(id: string, change: Partial<NetworkInterface>): void {
+    for (const instance of this.#instances.values()) {
+      const interfaces = instance.interfaces.map((nic) => (nic.id === id ? { ...nic, ...change } : nic));
+      this.#instances.set(instance.id, { ...instance, interfaces });
+    }
+  }
+
+  /** Somebody else points a route somewhere, or, with undefined, deletes it. */
+  setRoute(tableId: string, destination: string, target: string | undefined): void {
+    const table = this.#table(tableId, 'set a route');
+    if (target === undefined) table.targets.delete(destination);
+    else table.targets.set(destination, target);
+  }
+
+  routeOf(tableId: string, destination: string): Route | undefined {
+    return this.#routeTable(tableId)?.routes.find((route) => route.destination === destination);
+  }
+
+  fail(fault: Ec2Fault): void {
+    this.#faults.push({ fault, left: fault.times ?? 1 });
+  }
+
+  heal(): void {
+    this.#faults.length = 0;
+  }
+
+  // EC2 itself.
+
+  async describeRoutes(tableIds: readonly string[], call: Call): Promise<ReadonlyMap<string, RouteTable | 'missing'>> {
+    return await this.#answer(
+      'describeRoutes',
+      tableIds,
+      call,
+      () => new Map(tableIds.map((id) => [id, this.#routeTable(id) ?? ('missing' as const)])),
+    );
+  }
+
+  async createRoute(
+    route: { tableId: string; destination: string; networkInterfaceId: string },
+    call: Call,
+  ): Promise<void> {
+    await this.#answer('createRoute', [route.tableId, route.networkInterfaceId], call, () => {
+      const table = this.#table(route.tableId, 'create a route');
+      this.#requireInterface(route.networkInterfaceId);
+      if (table.targets.has(route.destination)) {
+        throw new RouteExists(`Cannot create the route ${route.destination} in ${route.tableId}: RouteAlreadyExists`);
+      }
+      table.targets.set(route.destination, route.networkInterfaceId);
+    });
+  }
+
+  async replaceRoute(
+    route: { tableId: string; destination: string; networkInterfaceId: string },
+    call: Call,
+  ): Promise<void> {
+    await this.#answer('replaceRoute', [route.tableId, route.networkInterfaceId], call, () => {
+      const table = this.#table(route.tableId, 'replace a route');
+      if (!table.targets.has(route.destination)) {
+        throw new NoSuchRoute(`Cannot replace the route ${route.destination} in ${route.tableId}: no route defined`);
+      }
+      this.#requireInterface(route.networkInterfaceId);
+      table.targets.set(route.destination, route.networkInterfaceId);
+    });
+  }
+
+  async deleteRoute(route: { tableId: string; destination: string }, call: Call): Promise<void> {
+    await this.#answer('deleteRoute', [route.tableId], call, () => {
+      if (!this.#table(route.tableId, 'delete a route').targets.delete(route.destination)) {
+        throw new NoSuchRoute(`Cannot delete the route ${route.destination} in ${route.tableId}: no route defined`);
+      }
+    });
+  }
+
+  async describeInstances(ids: readonly string[], call: Call): Promise<ReadonlyMap<string, Instance | 'missing'>> {
+    return await this.#answer(
+      'describeInstances',
+      ids,
+      call,
+      () => new Map(ids.map((id) => [id, this.#instances.get(id) ?? ('missing' as const)])),
+    );
+  }
+
+  async setSourceDestCheck(networkInterfaceId: string, on: boolean, call: Call): Promise<void> {
+    await this.#answer('setSourceDestCheck', [networkInterfaceId], call, () => {
+      this.#requireInterface(networkInterfaceId);
+      this.changeInterface(networkInterfaceId, { sourceDestCheck: on });
+    });
+  }
+
+  async describeVpc(vpcId: string, call: Call): Promise<Vpc | 'missing'> {
+    return await this.#answer('describeVpc', [vpcId], call, () => this.#vpcs.get(vpcId) ?? 'missing');
+  }
+
+  /** Time passes, faults strike, and only then is the state touched. */
+  async #answer<T>(verb: Ec2Verb, about: readonly string[], call: Call, act: () => T): Promise<T> {
+    this.calls.push({ verb, about });
+    const fault = this.#nextFault(verb, about);
+    if (fault === 'hang' || call.signal?.aborted) await this.#silence(verb, call);
+    await this.#pass(verb, call);
+    const error = errorOf(fault, verb);
+    if (error !== undefined) throw error;
+    const result = act();
+    if (fault === 'lostReply') throw unanswered(verb, 'the connection was lost');
+    return result;
+  }
+
+  #nextFault(verb: Ec2Verb, about: readonly string[]): Ec2Fault['fault'] | undefined {
+    const entry = this.#faults.find(
+      ({ fault, left }) =>
+        left > 0 && fault.verb === verb && (fault.about === undefined || about.includes(fault.about)),
+    );
+    if (entry === undefined) return undefined;
+    entry.left -= 1;
+    return entry.fault.fault;
+  }
+
+  async #pass(verb: Ec2Verb, call: Call): Promise<void> {
+    if (this.latencyMs <= 0) return;
+    if (this.latencyMs >= call.timeoutMs) await this.#silence(verb, call);
+    await this.#clock.sleep(this.latencyMs, call.signal).catch(() => {
+      throw unanswered(verb, 'given up');
+    });
+  }
+
+  async #silence(verb: Ec2Verb, call: Call): Promise<never> {
+    await this.#clock.sleep(call.timeoutMs, call.signal).catch(() => {});
+    throw unanswered(verb, `EC2 has not answered within ${call.timeoutMs} ms`);
+  }
+
+  #table(id: string, deed: string): { vpcId: string; targets: Map<string, string> } {
+    const table = this.#tables.get(id);
+    if (table === undefined) throw new Missing(`Cannot ${deed} in ${id}: InvalidRouteTableID.NotFound`);
+    return table;
+  }
+
+  #instance(id: string): Instance {
+    const instance = this.#instances.get(id);
+    if (instance === undefined) throw new Missing(`Cannot find instance ${id}: InvalidInstanceID.NotFound`);
+    return instance;
+  }
+
+  #requireInterface(id: string): void {
+    if (this.#ownerOf(id) === undefined) {
+      throw new Missing(`Cannot use ${id}: InvalidNetworkInterfaceID.NotFound`);
+    }
+  }
+
+  #ownerOf(networkInterfaceId: string): Instance | undefined {
+    return [...this.#instances.values()].find((instance) =>
+      instance.interfaces.some((nic) => nic.id === networkInterfaceId),
+    );
+  }
+
+  #routeTable(id: string): RouteTable | undefined {
+    const table = this.#tables.get(id);
+    if (table === undefined) return undefined;
+    const routes = [...table.targets].map(([destination, target]): Route => {
+      return { destination, target, state: this.#takesTraffic(target) ? 'active' : 'blackhole' };
+    });
+    return { id, vpcId: table.vpcId, routes };
+  }
+
+  #takesTraffic(target: string): boolean {
+    if (!target.startsWith('eni-')) return true;
+    const owner = this.#ownerOf(target);
+    const attached = owner?.interfaces.some((nic) => nic.id === target && nic.attached) ?? false;
+    return attached && (owner?.state === 'running' || owner?.state === 'pending');
+  }
+}
+
+function errorOf(fault: Ec2Fault['fault'] | undefined, verb: Ec2Verb): AwsError | undefined {
+  if (fault === 'throttled') return new Throttled(`Cannot ${verb}: RequestLimitExceeded`);
+  if (fault === 'denied') return new Denied(`Cannot ${verb}: UnauthorizedOperation`, `ec2:${verb}`);
+  if (fault === 'unanswered') return unanswered(verb, 'InternalError');
+  return undefined;
+}
+
+function unanswered(verb: Ec2Verb, state: string): Unanswered {
+  return new Unanswered(`Cannot ${verb}: ${state}`);
+}
