@@ -1,0 +1,288 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { dirname } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { toolPath } from '../tools/locate.ts';
+import type { SeededCloud } from '../tools/moto/seed.ts';
+import { INSIDE, type InsideApi, SANDBOX_MARK } from './inside-api.ts';
+import { argvOf, childrenOf, listProcesses, type ProcessSeen } from './processes.ts';
+import type { Cut } from './router-plan.ts';
+import { connect, type Remote } from './rpc.ts';
+import { type RunOptions, type RunResult, run, tailOf, tryRun } from './run.ts';
+import { type Progress, stepper } from './steps.ts';
+import {
+  API_PORT,
+  AWS_PORT,
+  ENDPOINTS,
+  type Endpoint,
+  HOST_LINKS_MAX,
+  hostLinkAddresses,
+  type ServerName,
+} from './topology.ts';
+
+/**
+ * The article's cloud on this machine: a VPC, two servers, a client, an API server, AWS. Needs root on Linux.
+ *
+ * Everything of it lives in namespaces whose pid 1 the kernel kills when this process ends, however it ends, and with
+ * pid 1 goes every process, mount, interface and file of it. On the host there is one network interface (`pm0`, …),
+ * so that tests and kubectl reach the API server and AWS; it goes with the rest.
+ */
+export interface Sandbox {
+  /** Of an admin, for the host. */
+  readonly kubeconfig: string;
+  readonly apiUrl: string;
+  /** The fault proxy in front of the emulated AWS; `POST /_ctl` there commands it. */
+  readonly awsEndpoint: string;
+  readonly ids: SeededCloud;
+  /** The built kubectl, as admin. @throws with its stderr, where its code is not 0 */
+  kubectl(args: readonly string[], options?: RunOptions): Promise<string>;
+  readonly client: {
+    /** In the client's network. */
+    exec(command: readonly string[], options?: RunOptions): Promise<RunResult>;
+    /** A process there that stays, with pipes to it; it ends with the sandbox. */
+    spawn(command: readonly string[]): ChildProcess;
+  };
+  server(name: ServerName): SandboxServer;
+  readonly controller: {
+    start(): Promise<void>;
+    stop(): Promise<void>;
+    /** It is started again, as a Deployment would. */
+    kill(signal?: NodeJS.Signals): Promise<void>;
+    log(lines?: number): string;
+  };
+  readonly apiserver: {
+    kill(): Promise<void>;
+    /** Resolves when it is ready. */
+    start(): Promise<void>;
+    pause(): Promise<void>;
+    resume(): Promise<void>;
+  };
+  /** Packets from one to the other vanish from now on, until `heal`; those back do not. `*`: everybody else. */
+  cut(link: Link): Promise<void>;
+  /** Without an argument: all links. */
+  heal(link?: Link): Promise<void>;
+  /** How much later than EC2's answer the router follows; 0 at first. */
+  setPropagationDelay(ms: number): Promise<void>;
+  /** Host paths of the logs, by name: `sandbox`, `controller`, `server1-agent`, `kube-apiserver`, … */
+  logFile(name: string): string;
+  /** The pid of its pid 1, on the host. */
+  readonly pid: number;
+  stop(): Promise<void>;
+}
+
+export interface Link {
+  readonly from: Endpoint | '*';
+  readonly to: Endpoint | '*';
+}
+
+export interface SandboxServer {
+  powerCut(): Promise<void>;
+  boot(): Promise<void>;
+  /** The host's pid of the agent, when it runs. */
+  agentPid(): number | undefined;
+  /** It is started again, as systemd would. */
+  killAgent(signal?: NodeJS.Signals): Promise<void>;
+  stopAgent(): Promise<void>;
+  startAgent(): Promise<void>;
+  exec(command: readonly string[], options?: RunOptions): Promise<RunResult>;
+  /** Everything that runs in it, with the host's pids. */
+  processes(): ProcessSeen[];
+  unmountDisk(): Promise<void>;
+  mountDisk(): Promise<void>;
+  log(lines?: number): string;
+}
+
+export interface SandboxOptions {
+  readonly onProgress?: (progress: Progress) => void;
+  /** false: agents and controller wait until they are started. Default: true. */
+  readonly programs?: boolean;
+}
+
+const HERE = dirname(fileURLToPath(import.meta.url));
+
+export async function startSandbox({ onProgress = () => {}, programs = true }: SandboxOptions = {}): Promise<Sandbox> {
+  const step = stepper(onProgress);
+  const [etcd, apiserver, kubectl, minio] = await Promise.all(
+    (['etcd', 'kube-apiserver', 'kubectl', 'minio'] as const).map((name) => toolPath(name)),
+  );
+  await toolPath('moto-python'); // a build is not part of any step's limit
+  const child = spawnInside();
+  try {
+    await step('namespaces', () => saysReady(child));
+    const pid = firstChild(child.pid ?? -1);
+    const root = `/proc/${pid}/root`;
+    const { n, device } = await step('link to the host', () => linkToHost(pid));
+    const inside = await connect<InsideApi>(`${root}${INSIDE.socket}`);
+    inside.on('progress', (progress) => onProgress(progress as Progress));
+    const { sandbox: address, prefixLength } = hostLinkAddresses(n);
+    const tools = { etcd: etcd!, apiserver: apiserver!, kubectl: kubectl!, minio: minio! }; // four were asked for
+    const ids = await inside.call.start({ address, prefixLength, device: 'host0', tools, programs });
+    return makeSandbox({ child, pid, root, device, address, inside, ids, kubectl: tools.kubectl });
+  } catch (error) {
+    await end(child);
+    throw error;
+  }
+}
+
+interface Parts {
+  readonly child: ChildProcess;
+  readonly pid: number;
+  readonly root: string;
+  readonly device: string;
+  readonly address: string;
+  readonly inside: Remote<InsideApi>;
+  readonly ids: SeededCloud;
+  readonly kubectl: string;
+}
+
+function makeSandbox({ child, pid, root, device, address, inside, ids, kubectl }: Parts): Sandbox {
+  const { call } = inside;
+  const logFile = (name: string) => `${root}${INSIDE.logs}/${name}.log`;
+  const kubeconfig = `${root}${INSIDE.kubeconfig}`;
+  let cuts: Cut[] = [];
+  const setCuts = async (wanted: Cut[]) => {
+    cuts = wanted;
+    await call.setCuts(cuts);
+  };
+  return {
+    pid,
+    ids,
+    kubeconfig,
+    apiUrl: `https://${address}:${API_PORT}`,
+    awsEndpoint: `http://${address}:${AWS_PORT}`,
+    kubectl: (args, options) =>
+      run([kubectl, ...args], {
+        ...options,
+        env: { ...process.env, KUBECONFIG: kubeconfig, KUBECACHEDIR: `${root}${INSIDE.scratch}/kubectl` },
+      }),
+    client: {
+      exec: (command, options = {}) => call.execAt('client', command, options),
+      spawn: (command) =>
+        spawn('nsenter', [...enterPlace(pid, root, 'client'), ...command], { stdio: ['pipe', 'pipe', 'inherit'] }),
+    },
+    server: (name) => ({
+      powerCut: () => call.cutPower(name),
+      boot: () => call.bootServer(name),
+      agentPid: () => serverProcesses(pid, name).find(isAgent)?.pid,
+      killAgent: (signal = 'SIGKILL') => call.killAgent(name, signal),
+      stopAgent: () => call.stopAgent(name),
+      startAgent: () => call.startAgent(name),
+      exec: (command, options = {}) => call.execOnServer(name, command, options),
+      processes: () => serverProcesses(pid, name),
+      unmountDisk: () => call.detachDisk(name),
+      mountDisk: () => call.attachDisk(name),
+      log: (lines) => tailOf(logFile(`${name}-agent`), lines),
+    }),
+    controller: {
+      start: () => call.startController(),
+      stop: () => call.stopController(),
+      kill: (signal = 'SIGKILL') => call.killController(signal),
+      log: (lines) => tailOf(logFile('controller'), lines),
+    },
+    apiserver: {
+      kill: () => call.killApiserver(),
+      start: () => call.startApiserver(),
+      pause: () => call.pauseApiserver(),
+      resume: () => call.resumeApiserver(),
+    },
+    cut: (link) => setCuts([...cuts, ...cutsOf(link)]),
+    heal: (link) => {
+      const healed = link === undefined ? cuts : cutsOf(link);
+      return setCuts(cuts.filter((cut) => !healed.some(({ from, to }) => cut.from === from && cut.to === to)));
+    },
+    setPropagationDelay: (ms) => call.setPropagationDelay(ms),
+    logFile,
+    stop: async () => {
+      inside.close();
+      await end(child);
+      await tryRun(['ip', 'link', 'del', device]); // the kernel takes its time to do it by itself
+    },
+  };
+}
+
+function cutsOf({ from, to }: Link): Cut[] {
+  const all = (end: Link['from']) => (end === '*' ? ENDPOINTS : [end]);
+  return all(from).flatMap((f) => all(to).flatMap((t) => (f === t ? [] : [{ from: f, to: t }])));
+}
+
+/**
+ * `setpriv` has unshare killed when this process ends, unshare its pid 1 by `--kill-child`, and the kernel everything
+ * in a pid namespace whose pid 1 is gone (pid_namespaces(7)). A session of its own: Ctrl-C is for this process alone.
+ * bash stays pid 1 because it reaps the orphans that a pid 1 is given; Node would not.
+ */
+function spawnInside(): ChildProcess {
+  const script = `"$1" "$2" <&0 & wait $!`;
+  return spawn(
+    'setpriv',
+    [
+      ...['--pdeathsig', 'KILL', 'unshare', '--fork', '--kill-child=SIGKILL'],
+      ...['--pid', '--mount', '--net', '--uts', '--ipc', '--mount-proc'],
+      ...['bash', '-c', script, SANDBOX_MARK, process.execPath, `${HERE}/inside.ts`],
+    ],
+    { stdio: ['pipe', 'pipe', 'pipe'], detached: true },
+  );
+}
+
+async function saysReady(child: ChildProcess): Promise<void> {
+  let errors = '';
+  child.stderr?.on('data', (chunk: Buffer) => {
+    errors = (errors + chunk.toString()).slice(-4_000);
+  });
+  await new Promise<void>((resolve, reject) => {
+    createInterface({ input: child.stdout! }).once('line', () => resolve()); // stdio says pipe
+    child.once('error', reject);
+    child.once('exit', () => reject(new Error(errors.trim() || 'it has ended')));
+  });
+}
+
+/** A number that no other sandbox of this host has: whoever makes the interface first has it. */
+async function linkToHost(pid: number): Promise<{ n: number; device: string }> {
+  for (let n = 0; n < HOST_LINKS_MAX; n++) {
+    const device = `pm${n}`;
+    const add = ['ip', 'link', 'add', device, 'type', 'veth', 'peer', 'name', 'host0', 'netns', String(pid)];
+    const { code, stderr } = await tryRun(add);
+    if (code === 0) {
+      const { host, prefixLength } = hostLinkAddresses(n);
+      await run(['ip', '-batch', '-'], {
+        input: `address add ${host}/${prefixLength} dev ${device}\nlink set ${device} up\n`,
+      });
+      return { n, device };
+    }
+    if (!stderr.includes('File exists')) throw new Error(stderr.trim());
+  }
+  throw new Error('no number is free');
+}
+
+/** When unshare has ended, so has pid 1, and it is the last of its namespace. */
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  const pid = firstChild(child.pid ?? -1);
+  process.kill(pid === -1 ? (child.pid ?? -1) : pid, 'SIGKILL');
+  await gone;
+}
+
+function enterPlace(pid: number, root: string, place: 'client'): string[] {
+  return ['-t', String(pid), '-p', '-m', '-i', `--net=${root}/run/netns/${place}`, '--'];
+}
+
+function serverProcesses(sandboxPid: number, name: ServerName): ProcessSeen[] {
+  const init = serverInit(sandboxPid, name);
+  return init === undefined ? [] : listProcesses(init);
+}
+
+/** The pid 1 of a server is a child of an unshare, and that is a child of `inside.ts`; its last argument names it. */
+function serverInit(sandboxPid: number, name: ServerName): number | undefined {
+  const program = firstChild(sandboxPid);
+  return childrenOf(program)
+    .flatMap(childrenOf)
+    .find((pid) => argvOf(pid).at(-1) === `pointsman-${name}`);
+}
+
+function isAgent({ argv }: ProcessSeen): boolean {
+  return argv[1] === '/opt/pointsman/dist/agent.mjs';
+}
+
+function firstChild(pid: number): number {
+  return childrenOf(pid)[0] ?? -1;
+}
