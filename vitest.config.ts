@@ -1,0 +1,35 @@
+import { defineConfig } from 'vitest/config';
+
+/** `fast`: everything but the sandbox. `e2e`: whole scenarios on the sandbox. `vitest run --project fast` runs one. */
+export default defineConfig({
+  test: {
+    // Processes, not threads: tests start children that die with their parent, and use signals.
+    pool: 'forks',
+    maxWorkers: 4,
+    testTimeout: 30_000,
+    // A cold API server on a busy machine; a build of the tools has its own progress and limit.
+    hookTimeout: 180_000,
+    teardownTimeout: 30_000,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'fast',
+          include: ['test/**/*.test.ts', 'src/**/*.test.ts'],
+          exclude: ['test/e2e/**'],
+          globalSetup: ['test/globalsetup.ts'],
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'e2e',
+          include: ['test/e2e/**/*.test.ts'],
+          testTimeout: 180_000,
+          // A sandbox each: more of them on two cores only measure each other.
+          fileParallelism: false,
+        },
+      },
+    ],
+  },
+});
