@@ -189,7 +189,8 @@ class KeyQueue implements Queue {
   #settle(key: string, result: Reconciled): QueuePass['outcome'] {
     this.#errors.delete(key);
     if (!result) return 'done';
-    this.#lookAgain(key, result.afterMs);
+    // Never at once: an answer of "in 0 ms" that repeats would be a loop without an end.
+    this.addAfter(key, Math.max(result.afterMs, this.#options.baseDelayMs));
     return 'later';
   }
 
@@ -208,13 +209,8 @@ class KeyQueue implements Queue {
     this.#errors.set(key, errors);
     const afterMs = this.#backOffMs(errors);
     this.#log.warn(describeError(error), { key, errors, afterMs });
-    this.#lookAgain(key, afterMs);
+    this.addAfter(key, afterMs);
     return 'error';
-  }
-
-  /** Never at once: an answer of "in 0 ms" that repeats would be a loop without an end. */
-  #lookAgain(key: string, afterMs: number): void {
-    this.addAfter(key, Math.max(afterMs, this.#options.baseDelayMs));
   }
 
   /** Between half and the whole of base × 2^(n-1), so that keys that failed together do not come back together. */
