@@ -59,7 +59,9 @@ export function parseObject<Spec extends z.ZodType, Status extends z.ZodType>(
   definition: KindDefinition<Spec, Status>,
   raw: unknown,
 ): KubeObject<z.output<Spec>, z.output<Status>> {
-  const envelope = z.looseObject({ metadata: objectMeta, spec: z.unknown().optional(), status: z.unknown().optional() }).parse(raw);
+  const envelope = z
+    .looseObject({ metadata: objectMeta, spec: z.unknown().optional(), status: z.unknown().optional() })
+    .parse(raw);
   const spec = definition.spec.parse(envelope.spec);
   const status = envelope.status === undefined ? undefined : definition.status.parse(envelope.status);
   return { metadata: envelope.metadata, spec, status };

@@ -78,7 +78,6 @@ export const VIP_REASONS = {
   RoutesInPlace: 'Every route leads to the node that has the group.',
   RoutesMoving: 'Routes are being pointed at the node that has the group.',
   RouteRefused: 'AWS refuses to change a route; the message says which and why.',
-  RouteTableMissing: 'A route table does not exist.',
   RouteBlackhole: 'A route leads to a network interface that takes no traffic.',
   RouteRepaired: 'Something else had changed a route; it was pointed back.',
   RouteCreated: 'A route was missing and was created.',

@@ -116,8 +116,7 @@ export function vipStatus(
     { type: 'Ready', status: ready.status, reason: ready.reason, message: ready.message },
   ];
   wishes.push(sourceDestCheck(seen));
-  const stalled =
-    ready.reason === 'Conflict' || ready.reason === 'RouteTableMissing' || ready.reason === 'RouteRefused';
+  const stalled = ready.reason === 'Conflict' || ready.reason === 'RouteRefused';
   if (stalled)
     wishes.push({ ...wishes[0]!, type: 'Stalled', status: 'True' }); // the first was pushed above
   else if (ready.status !== 'True') wishes.push({ ...wishes[0]!, type: 'Reconciling', status: 'True' });

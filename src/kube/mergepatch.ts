@@ -1,0 +1,30 @@
+/** Plain JSON, as it comes from and goes to the API server. */
+type Json = unknown;
+
+/**
+ * The JSON merge patch (RFC 7396) that turns `before` into `after`, or undefined when nothing differs. What `after`
+ * leaves out is set to null, which removes it; lists are replaced whole. A value that is undefined counts as left out.
+ */
+export function mergePatch(before: Json, after: Json): Json | undefined {
+  if (!isObject(before) || !isObject(after)) return isEqual(before, after) ? undefined : after;
+  const patch: Record<string, Json> = {};
+  for (const key of new Set([...Object.keys(before), ...Object.keys(after)])) {
+    if (after[key] === undefined) {
+      if (before[key] !== undefined) patch[key] = null;
+      continue;
+    }
+    const change = mergePatch(before[key], after[key]);
+    if (change !== undefined) patch[key] = change;
+  }
+  return Object.keys(patch).length === 0 ? undefined : patch;
+}
+
+function isEqual(a: Json, b: Json): boolean {
+  if (Array.isArray(a) && Array.isArray(b)) return a.length === b.length && a.every((item, i) => isEqual(item, b[i]));
+  if (isObject(a) && isObject(b)) return mergePatch(a, b) === undefined;
+  return a === b;
+}
+
+function isObject(value: Json): value is Record<string, Json> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

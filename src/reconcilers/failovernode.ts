@@ -1,0 +1,97 @@
+import type { Clock } from '../base/clock.ts';
+import type { Reconciled } from '../base/queue.ts';
+import { RELEASE_FINALIZER } from '../crds/failovergroup.ts';
+import type { FailoverNode } from '../crds/failovernode.ts';
+import { nodeStatus } from '../decide/nodestatus.ts';
+import { outness } from '../decide/proof.ts';
+import type { GroupSeen, NodeSeen, Now } from '../decide/seen.ts';
+import type { KubeApi } from '../kube/api.ts';
+import { mergePatch } from '../kube/mergepatch.ts';
+import { failoverNodes } from '../kube/resources.ts';
+import { observeNode, type World } from './observe.ts';
+import type { Recorder } from './recorder.ts';
+
+export interface NodeReconcilerOptions {
+  readonly api: KubeApi;
+  readonly world: World;
+  readonly clock: Clock;
+  readonly recorder: Recorder;
+}
+
+const WRITE_TIMEOUT_MS = 5_000;
+/** A node that falls silent sends no event: it is noticed at the next look. */
+const LOOK_AGAIN_MS = 2_000;
+
+/** Whether the node is in touch; and a node that is being deleted stays until no group needs it any more. */
+export function createNodeReconciler({ api, world, clock, recorder }: NodeReconcilerOptions) {
+  return async function reconcile(key: string, signal: AbortSignal): Promise<Reconciled> {
+    const node = world.nodes.get(key);
+    if (!node) return;
+    const call = { signal, timeoutMs: WRITE_TIMEOUT_MS };
+    const { namespace, name, resourceVersion, finalizers, deletionTimestamp } = node.metadata;
+    const now: Now = { ms: clock.nowMs(), iso: clock.wall().toISOString() };
+    const seen = observeNode(world, namespace, name);
+
+    if (deletionTimestamp === undefined && !finalizers.includes(RELEASE_FINALIZER)) {
+      await api.patchMetadata(
+        failoverNodes,
+        namespace,
+        name,
+        { metadata: { resourceVersion, finalizers: [...finalizers, RELEASE_FINALIZER] } },
+        call,
+      );
+      return;
+    }
+    if (deletionTimestamp !== undefined && finalizers.includes(RELEASE_FINALIZER) && !isNeeded(node, seen, now)) {
+      const rest = finalizers.filter((one) => one !== RELEASE_FINALIZER);
+      await api.patchMetadata(
+        failoverNodes,
+        namespace,
+        name,
+        { metadata: { resourceVersion, finalizers: rest } },
+        call,
+      );
+      return;
+    }
+
+    const { report: _, ...stored } = node.status ?? { conditions: [] };
+    const status = nodeStatus(node, seen, now);
+    const patch = mergePatch(stored, status);
+    if (patch !== undefined) {
+      await api.patchStatus(failoverNodes, namespace, name, { status: patch }, call);
+      tell(node, status);
+    }
+    return { afterMs: LOOK_AGAIN_MS };
+  };
+
+  /** An assignment names it, and it is not proven out. */
+  function isNeeded({ metadata }: FailoverNode, seen: NodeSeen, now: Now): boolean {
+    return world.groups.list().some((group) => {
+      const assignment = group.status?.assignment;
+      if (group.metadata.namespace !== metadata.namespace || assignment?.node !== metadata.name) return false;
+      const look: GroupSeen = {
+        group,
+        nodes: [seen],
+        monitors: [],
+        vips: [],
+        unassignedSinceMs: undefined,
+        moveStartMs: undefined,
+        unsettledSinceMs: undefined,
+        loss: undefined,
+      };
+      return !outness(look, assignment, now).out;
+    });
+  }
+
+  function tell(node: FailoverNode, status: ReturnType<typeof nodeStatus>): void {
+    const was = node.status?.conditions.find(({ type }) => type === 'Ready');
+    const is = status.conditions.find(({ type }) => type === 'Ready');
+    if (!is || was?.reason === is.reason || was === undefined) return;
+    recorder.event(node, 'FailoverNode', {
+      type: is.status === 'False' ? 'Warning' : 'Normal',
+      reason: is.reason,
+      action: 'Watch',
+      note: is.message,
+    });
+  }
+}

@@ -1,0 +1,81 @@
+import type { DiskMonitor } from '../crds/diskmonitor.ts';
+import type { FailoverGroup } from '../crds/failovergroup.ts';
+import type { FailoverNode } from '../crds/failovernode.ts';
+import type { VipResource } from '../crds/vipresource.ts';
+import { groupReportOf, type LeaseSeen, type NodeSeen } from '../decide/seen.ts';
+import type { NodeLease } from '../kube/resources.ts';
+
+/** What a reflector keeps of one kind, by `namespace/name`. */
+export interface Cache<T> {
+  get(key: string): T | undefined;
+  list(): readonly T[];
+  /** False until everything was listed once: until then nothing that is absent is missing. */
+  synced(): boolean;
+}
+
+/** When this process first saw the present record of a Lease, and when it saw it change. */
+export interface Ages {
+  of(
+    key: string,
+    resourceVersion: string,
+  ): { readonly firstSeenMs: number; readonly changedMs: number | undefined } | undefined;
+}
+
+/** All that the reconcilers look at, kept up to date by watches. */
+export interface World {
+  readonly groups: Cache<FailoverGroup>;
+  readonly nodes: Cache<FailoverNode>;
+  readonly vips: Cache<VipResource>;
+  readonly monitors: Cache<DiskMonitor>;
+  readonly leases: Cache<NodeLease>;
+  readonly ages: Ages;
+}
+
+export function observeNode(world: World, namespace: string, name: string): NodeSeen {
+  const node = world.nodes.get(`${namespace}/${name}`);
+  return { name, node, lease: observeLease(world, `${namespace}/${name}`), twin: node && olderTwinOf(world, node) };
+}
+
+/** The nodes of the spec in its order, then whoever else the assignment or a report ties to the group. */
+export function observeNodes(world: World, group: FailoverGroup): NodeSeen[] {
+  const { namespace, name } = group.metadata;
+  const names = new Set(group.spec.nodes);
+  if (group.status?.assignment) names.add(group.status.assignment.node);
+  for (const node of world.nodes.list()) {
+    if (node.metadata.namespace !== namespace || names.has(node.metadata.name)) continue;
+    const seen: NodeSeen = { name: node.metadata.name, node, lease: { kind: 'unknown' }, twin: undefined };
+    const report = groupReportOf(seen, name);
+    if (report && (report.epoch > 0 || report.ended > 0)) names.add(node.metadata.name);
+  }
+  return [...names].map((one) => observeNode(world, namespace, one));
+}
+
+function observeLease({ leases, ages }: World, key: string): LeaseSeen {
+  const lease = leases.get(key);
+  if (!lease) return leases.synced() ? { kind: 'missing' } : { kind: 'unknown' };
+  const age = ages.of(key, lease.metadata.resourceVersion);
+  if (!age) return { kind: 'unknown' };
+  return {
+    kind: 'present',
+    holder: lease.holder,
+    incarnation: lease.transitions,
+    bootId: lease.bootId,
+    settled: lease.settled,
+    resourceVersion: lease.metadata.resourceVersion,
+    takeoverAfterMs: lease.durationSeconds * 1000,
+    firstSeenMs: age.firstSeenMs,
+    changedMs: age.changedMs,
+  };
+}
+
+/** An older FailoverNode, in any namespace, with the same instance: two agents must not both think it theirs. */
+function olderTwinOf({ nodes }: World, node: FailoverNode): string | undefined {
+  const twin = nodes.list().find((other) => {
+    if (other.metadata.uid === node.metadata.uid || other.spec.instanceId !== node.spec.instanceId) return false;
+    const [a, b] = [other.metadata.creationTimestamp, node.metadata.creationTimestamp];
+    return a === b ? other.metadata.uid < node.metadata.uid : a < b;
+  });
+  if (!twin) return undefined;
+  const elsewhere = twin.metadata.namespace === node.metadata.namespace ? '' : `${twin.metadata.namespace}/`;
+  return `${elsewhere}${twin.metadata.name}`;
+}
