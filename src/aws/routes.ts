@@ -197,7 +197,7 @@ async function move(ec2: Ec2, order: RouteOrder, stillMine: () => boolean, span:
       await ec2[verb](order, { timeoutMs: span.leftMs(), signal: span.signal, urgent: true });
       return { outcome: 'accepted', afterMs: span.elapsedMs() };
     } catch (error) {
-      const other = verbInstead(error) ?? verb;
+      const other: Verb = verbInstead(error) ?? verb;
       if (other !== verb && verbChanges < MOST_VERB_CHANGES) {
         verb = other;
         verbChanges += 1;

@@ -164,13 +164,14 @@ async function send<T>(
   call: Call,
   make: (abort: { abortSignal: AbortSignal }) => Promise<T>,
 ): Promise<T> {
+  const beganMs = performance.now();
   const limit = AbortSignal.timeout(Math.max(1, Math.ceil(call.timeoutMs)));
   const signal = call.signal === undefined ? limit : AbortSignal.any([limit, call.signal]);
   let stopWaiting = () => {};
   const ended = new Promise<never>((_, reject) => {
     const end = () => {
-      const state = limit.aborted ? `EC2 has not answered within ${call.timeoutMs} ms` : 'given up';
-      reject(new Unanswered(`Cannot ${deed}: ${state}`));
+      const waitedMs = Math.round(performance.now() - beganMs);
+      reject(new Unanswered(`Cannot ${deed}: EC2 has not answered within ${waitedMs} ms`));
     };
     if (signal.aborted) return end();
     signal.addEventListener('abort', end, { once: true });

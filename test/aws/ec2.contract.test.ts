@@ -1,0 +1,195 @@
+import { EC2Client, StartInstancesCommand, StopInstancesCommand } from '@aws-sdk/client-ec2';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { Call, Ec2 } from '../../src/aws/ec2.ts';
+import { Denied, Missing, NoSuchRoute, RouteExists, Throttled, Unanswered } from '../../src/aws/errors.ts';
+import type { SeededCloud } from '../../tools/moto/seed.ts';
+import { type Ec2Fault, FakeEc2 } from '../fakes/ec2.ts';
+import { CREDENTIALS, type Emulator, REGION, startEmulator } from './emulator.ts';
+
+/**
+ * What every Ec2 promises, held against the real one on moto and against the fake: a fake that answers otherwise would
+ * make the simulator prove things about another world.
+ */
+
+const CALL: Call = { timeoutMs: 5_000, urgent: true };
+const VIP = '10.1.0.20/32';
+
+let aws: Emulator;
+let cloud: SeededCloud;
+
+beforeAll(async () => {
+  aws = await startEmulator();
+}, 120_000);
+afterAll(async () => await aws?.stop());
+
+interface Subject {
+  readonly ec2: Ec2;
+  fail(fault: Ec2Fault): void;
+  stopServer1(): Promise<void>;
+  startServer1(): Promise<void>;
+}
+
+describe.each([
+  { name: 'EC2 by the SDK', make: sdkSubject },
+  { name: 'the fake', make: fakeSubject },
+])('$name', ({ make }) => {
+  let subject: Subject;
+  let ec2: Ec2;
+  let table: string;
+  let eni1: string;
+  let eni2: string;
+  beforeEach(async () => {
+    cloud = await aws.reset();
+    subject = make();
+    ec2 = subject.ec2;
+    table = cloud.routeATableId;
+    eni1 = cloud.server1.networkInterfaceId;
+    eni2 = cloud.server2.networkInterfaceId;
+  });
+
+  const route = async () => {
+    const seen = (await ec2.describeRoutes([table], CALL)).get(table);
+    if (seen === undefined || seen === 'missing') throw new Error(`no table ${table}`);
+    return seen.routes.find((candidate) => candidate.destination === VIP);
+  };
+  const order = (networkInterfaceId: string, tableId = table) => ({ tableId, destination: VIP, networkInterfaceId });
+
+  test('a route is created once, replaced often, deleted once', async () => {
+    await expect(ec2.replaceRoute(order(eni1), CALL)).rejects.toThrow(NoSuchRoute);
+    await expect(ec2.deleteRoute(order(eni1), CALL)).rejects.toThrow(NoSuchRoute);
+    await ec2.createRoute(order(eni1), CALL);
+    await expect(ec2.createRoute(order(eni2), CALL)).rejects.toThrow(RouteExists);
+    expect(await route()).toEqual({ destination: VIP, target: eni1, state: 'active' });
+    await ec2.replaceRoute(order(eni2), CALL);
+    await ec2.replaceRoute(order(eni2), CALL);
+    expect(await route()).toMatchObject({ target: eni2 });
+    await ec2.deleteRoute(order(eni2), CALL);
+    expect(await route()).toBeUndefined();
+  });
+
+  test('a route to an instance that is stopped is a black hole until it runs again', async () => {
+    await ec2.createRoute(order(eni1), CALL);
+    await subject.stopServer1();
+    expect(await route()).toMatchObject({ target: eni1, state: 'blackhole' });
+    await subject.startServer1();
+    expect(await route()).toMatchObject({ target: eni1, state: 'active' });
+  });
+
+  test('what does not exist is Missing to a change, and an answer to a question', async () => {
+    await expect(ec2.createRoute(order(eni1, 'rtb-00000000000000000'), CALL)).rejects.toThrow(Missing);
+    await expect(ec2.replaceRoute(order(eni1, 'rtb-00000000000000000'), CALL)).rejects.toThrow(Missing);
+    await expect(ec2.createRoute(order('eni-00000000000000000'), CALL)).rejects.toThrow(Missing);
+    await expect(ec2.setSourceDestCheck('eni-00000000000000000', false, CALL)).rejects.toThrow(Missing);
+    expect((await ec2.describeRoutes(['rtb-00000000000000000'], CALL)).get('rtb-00000000000000000')).toBe('missing');
+    expect((await ec2.describeInstances(['i-00000000000000000'], CALL)).get('i-00000000000000000')).toBe('missing');
+    expect(await ec2.describeVpc('vpc-00000000000000000', CALL)).toBe('missing');
+  });
+
+  test('instances and their VPC are described alike', async () => {
+    const { server1, vpcId } = cloud;
+    expect((await ec2.describeInstances([server1.instanceId], CALL)).get(server1.instanceId)).toEqual({
+      id: server1.instanceId,
+      state: 'running',
+      zone: server1.zone,
+      vpcId,
+      subnetId: server1.subnetId,
+      primaryInterfaceId: eni1,
+      interfaces: [
+        {
+          id: eni1,
+          attached: true,
+          sourceDestCheck: true,
+          privateIp: server1.privateIp,
+          subnetId: server1.subnetId,
+          vpcId,
+        },
+      ],
+    });
+    expect(await ec2.describeVpc(vpcId, CALL)).toMatchObject({ cidrs: [cloud.vpcCidr], dnsSupport: true });
+  });
+
+  test('a source/destination check that is switched off stays off', async () => {
+    await ec2.setSourceDestCheck(eni1, false, CALL);
+    const seen = (await ec2.describeInstances([cloud.server1.instanceId], CALL)).get(cloud.server1.instanceId);
+    expect(seen).toMatchObject({ interfaces: [{ sourceDestCheck: false }] });
+  });
+
+  test('faults come back in our words', async () => {
+    await ec2.createRoute(order(eni1), CALL);
+    subject.fail({ verb: 'replaceRoute', fault: 'throttled' });
+    await expect(ec2.replaceRoute(order(eni2), CALL)).rejects.toThrow(Throttled);
+    subject.fail({ verb: 'replaceRoute', fault: 'denied' });
+    await expect(ec2.replaceRoute(order(eni2), CALL)).rejects.toThrow(Denied);
+    subject.fail({ verb: 'replaceRoute', fault: 'unanswered' });
+    await expect(ec2.replaceRoute(order(eni2), CALL)).rejects.toThrow(Unanswered);
+    expect(await route()).toMatchObject({ target: eni1 });
+    subject.fail({ verb: 'replaceRoute', fault: 'lostReply' });
+    await expect(ec2.replaceRoute(order(eni2), CALL)).rejects.toThrow(Unanswered);
+    expect(await route()).toMatchObject({ target: eni2 });
+  });
+
+  test('a call that hangs ends by its own limit, and at once when it is called off', async () => {
+    subject.fail({ verb: 'describeRoutes', fault: 'hang', times: 2 });
+    await expect(ec2.describeRoutes([table], { timeoutMs: 200 })).rejects.toThrow(Unanswered);
+    const stop = new AbortController();
+    const asked = ec2.describeRoutes([table], { timeoutMs: 60_000, signal: stop.signal });
+    stop.abort();
+    await expect(asked).rejects.toThrow(Unanswered);
+  });
+});
+
+const ACTIONS: Partial<Record<Ec2Fault['verb'], string>> = {
+  replaceRoute: 'ReplaceRoute',
+  describeRoutes: 'DescribeRouteTables',
+};
+const FAULTS = {
+  throttled: 'throttle',
+  denied: 'unauthorized',
+  unanswered: 'internalError',
+  hang: 'hang',
+  lostReply: 'lostReply',
+} as const satisfies Record<Ec2Fault['fault'], string>;
+
+function sdkSubject(): Subject {
+  const power = async (command: StopInstancesCommand | StartInstancesCommand) => {
+    const client = new EC2Client({ region: REGION, endpoint: aws.moto.endpoint, credentials: CREDENTIALS });
+    // The union has no common overload of send.
+    await (command instanceof StopInstancesCommand ? client.send(command) : client.send(command));
+    client.destroy();
+  };
+  const InstanceIds = [cloud.server1.instanceId];
+  return {
+    ec2: aws.ec2,
+    fail: ({ verb, fault, times }) =>
+      aws.proxy.rule({ action: ACTIONS[verb] ?? verb, fault: FAULTS[fault], times: times ?? 1 }),
+    stopServer1: () => power(new StopInstancesCommand({ InstanceIds })),
+    startServer1: () => power(new StartInstancesCommand({ InstanceIds })),
+  };
+}
+
+function fakeSubject(): Subject {
+  const fake = new FakeEc2();
+  fake.addVpc({ id: cloud.vpcId, cidrs: [cloud.vpcCidr], dnsSupport: true, dnsHostnames: true });
+  for (const id of [cloud.mainTableId, cloud.routeATableId, cloud.routeBTableId]) fake.addTable(id, cloud.vpcId);
+  for (const server of [cloud.server1, cloud.server2]) {
+    const { subnetId, zone, privateIp } = server;
+    const { vpcId } = cloud;
+    fake.addInstance({
+      id: server.instanceId,
+      state: 'running',
+      zone,
+      vpcId,
+      subnetId,
+      primaryInterfaceId: server.networkInterfaceId,
+      interfaces: [
+        { id: server.networkInterfaceId, attached: true, sourceDestCheck: true, privateIp, subnetId, vpcId },
+      ],
+    });
+  }
+  return {
+    ec2: fake,
+    fail: (fault) => fake.fail(fault),
+    stopServer1: async () => fake.setInstanceState(cloud.server1.instanceId, 'stopped', 'Client.UserInitiatedShutdown'),
+    startServer1: async () => fake.setInstanceState(cloud.server1.instanceId, 'running'),
+  };
+}
