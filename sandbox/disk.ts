@@ -11,6 +11,9 @@ import { SERVERS, type ServerName } from './topology.ts';
  */
 export const SHARED_DISK = '/run/sandbox/efs';
 
+/** The user `minio` of both servers, see server-root.sh: the directory is its own, as MinIO's manual asks. */
+const MINIO_USER = 1000;
+
 /** What a server's root binds as its /mnt, as a slave. */
 export function mountPointsOf(server: ServerName): string {
   return `/run/sandbox/mnt/${server}`;
@@ -18,7 +21,7 @@ export function mountPointsOf(server: ServerName): string {
 
 export async function makeDisk(): Promise<void> {
   await mkdir(SHARED_DISK, { recursive: true });
-  await run(['mount', '-t', 'tmpfs', '-o', 'mode=0755', 'efs', SHARED_DISK]);
+  await run(['mount', '-t', 'tmpfs', '-o', `mode=0755,uid=${MINIO_USER},gid=${MINIO_USER}`, 'efs', SHARED_DISK]);
   for (const server of SERVERS) {
     const points = mountPointsOf(server);
     await mkdir(points, { recursive: true });

@@ -63,8 +63,6 @@ export function batchOf(have: ReadonlyMap<string, string>, want: ReadonlyMap<str
     const [kind, where, destination] = key.split(' ');
     if (kind === 'route') lines.push(`route replace ${how.replace('DST', destination ?? '')} table ${where}`);
     else lines.push(`rule add pref ${where} ${how}`);
-    // A rule cannot be replaced; two of one priority may stand side by side, so the new one goes in first.
-    if (kind === 'rule' && have.has(key)) lines.push(`rule del pref ${where} ${have.get(key)}`);
   }
   for (const [key, how] of have) {
     if (want.has(key)) continue;
@@ -78,9 +76,14 @@ export function batchOf(have: ReadonlyMap<string, string>, want: ReadonlyMap<str
 
 const TABLE_BASE = 101;
 const CONTROL_TABLE = 100;
-/** Priorities of the rules: cuts by source, then the table of a place, then nothing for it. */
+/**
+ * Priorities of the rules: cuts by source, then the table of a place, with and without source check, then nothing for
+ * it. One priority has one rule for ever: a rule cannot be replaced, and the kernel takes a second one of the same
+ * priority that says less for the same rule (fib4_rule_compare: "File exists").
+ */
 const CUT_PREF = 500;
-const PLACE_PREF = 1000;
+const CHECKED_PREF = 1000;
+const PLACE_PREF = 2000;
 
 function planPlace(plan: RouterPlan, seen: RouterInput, name: PlaceName, table: number): void {
   if (!seen.linked.has(name)) return;
@@ -88,8 +91,11 @@ function planPlace(plan: RouterPlan, seen: RouterInput, name: PlaceName, table: 
   const own = attachment.interfaceId === undefined ? undefined : seen.ec2.interfaces.get(attachment.interfaceId);
   // "Each EC2 instance performs source/destination checks by default": the instance must be the source or destination
   // of what it sends or receives (Amazon VPC user guide, NAT instances).
-  const from = own?.sourceDestCheck ? ` from ${SITES[name].address}` : '';
-  plan.set(`rule ${PLACE_PREF + table}`, `iif ${name}${from} lookup ${table}`);
+  if (own?.sourceDestCheck) {
+    plan.set(`rule ${CHECKED_PREF + table}`, `iif ${name} from ${SITES[name].address} lookup ${table}`);
+  } else {
+    plan.set(`rule ${PLACE_PREF + table}`, `iif ${name} lookup ${table}`);
+  }
 
   const cutOff = new Set(seen.cuts.filter((cut) => cut.from === name).map((cut) => cut.to));
   for (const other of PLACES) {

@@ -65,6 +65,8 @@ export interface Sandbox {
   setPropagationDelay(ms: number): Promise<void>;
   /** Host paths of the logs, by name: `sandbox`, `controller`, `server1-agent`, `kube-apiserver`, … */
   logFile(name: string): string;
+  /** A process in its outermost namespaces, which sees those of all servers; with pipes, and it ends with the sandbox. */
+  spawn(command: readonly string[]): ChildProcess;
   /** The pid of its pid 1, on the host. */
   readonly pid: number;
   stop(): Promise<void>;
@@ -144,6 +146,10 @@ function makeSandbox({ child, pid, root, device, address, inside, ids, kubectl }
     cuts = wanted;
     await call.setCuts(cuts);
   };
+  const spawnIn = (network: readonly string[], command: readonly string[]) =>
+    spawn('nsenter', ['-t', String(pid), '-p', '-m', '-i', ...network, '--', ...command], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
   return {
     pid,
     ids,
@@ -157,8 +163,7 @@ function makeSandbox({ child, pid, root, device, address, inside, ids, kubectl }
       }),
     client: {
       exec: (command, options = {}) => call.execAt('client', command, options),
-      spawn: (command) =>
-        spawn('nsenter', [...enterPlace(pid, root, 'client'), ...command], { stdio: ['pipe', 'pipe', 'inherit'] }),
+      spawn: (command) => spawnIn([`--net=${root}/run/netns/client`], command),
     },
     server: (name) => ({
       powerCut: () => call.cutPower(name),
@@ -192,6 +197,7 @@ function makeSandbox({ child, pid, root, device, address, inside, ids, kubectl }
     },
     setPropagationDelay: (ms) => call.setPropagationDelay(ms),
     logFile,
+    spawn: (command) => spawnIn(['-n'], command),
     stop: async () => {
       inside.close();
       await end(child);
@@ -260,10 +266,6 @@ async function end(child: ChildProcess): Promise<void> {
   const pid = firstChild(child.pid ?? -1);
   process.kill(pid === -1 ? (child.pid ?? -1) : pid, 'SIGKILL');
   await gone;
-}
-
-function enterPlace(pid: number, root: string, place: 'client'): string[] {
-  return ['-t', String(pid), '-p', '-m', '-i', `--net=${root}/run/netns/${place}`, '--'];
 }
 
 function serverProcesses(sandboxPid: number, name: ServerName): ProcessSeen[] {
