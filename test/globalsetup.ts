@@ -12,12 +12,12 @@ declare module 'vitest' {
   }
 }
 
-/** One API server for all test files, started when the first of them asks for it. */
+/** One API server with our CRDs for all test files, started when the first of them asks for it. */
 export default function setup(project: TestProject): () => Promise<void> {
   const dir = mkdtempSync(join(tmpdir(), 'pointsman-tests-'));
   let starting: Promise<ApiServer> | undefined;
   const door = createServer((_, response) => {
-    starting ??= startApiServer();
+    starting ??= startWithCrds();
     starting.then(
       ({ url, caPath, adminToken, dir }) => {
         const address: ApiServerAddress = { url, caPath, adminToken, dir };
@@ -36,4 +36,15 @@ export default function setup(project: TestProject): () => Promise<void> {
     await server?.stop();
     rmSync(dir, { recursive: true, force: true });
   };
+}
+
+async function startWithCrds(): Promise<ApiServer> {
+  const server = await startApiServer();
+  try {
+    await server.installCrds();
+    return server;
+  } catch (error) {
+    await server.stop();
+    throw error;
+  }
 }

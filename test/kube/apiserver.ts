@@ -34,6 +34,8 @@ export interface ApiServerAccess extends ApiServerAddress {
   kubectl(args: readonly string[], options?: { input?: string; kubeconfig?: string }): Promise<string>;
   /** Creates a namespace nobody else uses and returns its name. */
   namespace(prefix: string): Promise<string>;
+  /** Installs our CRDs and waits until they are served. */
+  installCrds(): Promise<void>;
   /** A token of a ServiceAccount, by the TokenRequest API. */
   serviceAccountToken(namespace: string, name: string, lifeSeconds?: number): Promise<string>;
 }
@@ -104,6 +106,10 @@ export function accessApiServer(address: ApiServerAddress): ApiServerAccess {
       await access.kubectl(['create', 'namespace', name]);
       return name;
     },
+    async installCrds() {
+      await access.kubectl(['apply', '--server-side', '-k', CRDS]);
+      await access.kubectl(['wait', '--for=condition=Established', 'crd', '--all', '--timeout=30s']);
+    },
     async serviceAccountToken(namespace, name, lifeSeconds = 3600) {
       const token = await access.kubectl(['create', 'token', name, '-n', namespace, `--duration=${lifeSeconds}s`]);
       return token.trim();
@@ -112,6 +118,7 @@ export function accessApiServer(address: ApiServerAddress): ApiServerAccess {
   return access;
 }
 
+const CRDS = join(import.meta.dirname, '../../manifests/crds');
 const READY_WITHIN_MS = 120_000;
 
 async function start(): Promise<ApiServer> {
