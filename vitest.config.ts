@@ -3,6 +3,7 @@ import { defineConfig } from 'vitest/config';
 /** `fast`: everything but the sandbox. `e2e`: whole scenarios on the sandbox. `vitest run --project fast` runs one. */
 export default defineConfig({
   test: {
+    reporters: ['default', './test/reporter.ts'],
     // Processes, not threads: tests start children that die with their parent, and use signals.
     pool: 'forks',
     maxWorkers: 4,

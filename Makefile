@@ -1,0 +1,49 @@
+# The front door. Two commands are all a new user needs: make demo, make test.
+
+SHELL := /bin/bash
+NODE := node_modules/.bin/node
+INSTALLED := node_modules/.package-lock.json
+
+.PHONY: help demo test check crds bundle tools shell bench clean
+
+help:
+	@echo 'make demo          the cluster of the article on this machine, played through; KEEP=1 leaves it running'
+	@echo 'make test          every check and every test'
+	@echo 'make check         types, style, generated files: seconds'
+	@echo 'make crds          write manifests/crds from src/crds'
+	@echo 'make bench         outages as a client sees them, as ratios'
+	@echo 'make shell         a shell inside the sandbox that make demo KEEP=1 left running'
+
+demo: $(INSTALLED) tools
+	@$(NODE) sandbox/demo.ts $(if $(KEEP),--keep)
+
+test: check tools
+	$(NODE) node_modules/vitest/vitest.mjs run
+
+check: $(INSTALLED)
+	$(NODE) node_modules/typescript/bin/tsc --noEmit
+	$(NODE) node_modules/@biomejs/biome/bin/biome ci --error-on-warnings .
+
+crds: $(INSTALLED)
+	$(NODE) src/crds/main.ts
+
+bundle: $(INSTALLED)
+	$(NODE) build.ts
+
+# What is missing on this machine is said all at once; the real servers are built once and kept in the cache.
+tools: $(INSTALLED)
+	@$(NODE) tools/install.ts
+
+shell: $(INSTALLED)
+	@$(NODE) sandbox/enter.ts
+
+bench: $(INSTALLED) tools
+	@$(NODE) sandbox/bench.ts
+
+$(INSTALLED): package.json package-lock.json
+	@command -v npm >/dev/null || { echo 'Cannot install: npm is missing; apt-get install nodejs npm' >&2; exit 1; }
+	npm ci --no-progress --loglevel=error
+	@touch $@
+
+clean:
+	rm -rf node_modules dist

@@ -1,0 +1,12 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { expect, it } from 'vitest';
+import { crdFiles } from '../../src/crds/files.ts';
+
+const folder = new URL('../../manifests/crds/', import.meta.url);
+
+it('manifests/crds is what "make crds" writes from the schemas', () => {
+  const wanted = crdFiles();
+  expect(readdirSync(folder).sort()).toEqual([...wanted.keys()].sort());
+  for (const [name, text] of wanted)
+    expect(readFileSync(new URL(name, folder), 'utf8'), `${name} is stale: run "make crds"`).toBe(text);
+});
