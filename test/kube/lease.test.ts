@@ -148,6 +148,19 @@ describe('a renewal', () => {
     expect(next.sentMs).toBeGreaterThanOrEqual(beforeMs);
   });
 
+  test('counts from its sending, however late the answer comes', async () => {
+    const { at, proxy } = await onFaultyWire();
+    const { lease } = await takeLease(at, taking);
+    proxy.set('silent');
+    const startMs = bootClock.nowMs();
+    const renewing = renewLease(at, lease, 8, limit);
+    await bootClock.sleep(400);
+    proxy.set('open');
+    const renewal = await renewing;
+    if (renewal.type !== 'renewed') throw new Error(renewal.type);
+    expect(renewal.sentMs).toBeLessThan(startMs + 200);
+  });
+
   test('over a silent wire is unknown within its time-out', async () => {
     const { at, proxy } = await onFaultyWire();
     const { lease } = await takeLease(at, taking);
