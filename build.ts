@@ -7,12 +7,14 @@ const TOP = dirname(fileURLToPath(import.meta.url));
 
 /**
  * One file per program, because a program that strips types and resolves hundreds of modules starts three times slower.
- * What an agent starts (its shim, its probe) lies beside it under its own name, as in src/agent.
+ * What an agent starts (shim, disk and probe children) lies beside it under its own name, as in src/agent.
  */
 const PROGRAMS = {
   controller: 'src/controller/main.ts',
   agent: 'src/agent/main.ts',
   shim: 'src/agent/shim.ts',
+  'disk-child': 'src/agent/disk-child.ts',
+  'probe-child': 'src/agent/probe-child.ts',
 };
 
 /** Node's own modules are asked for by `require` in bundled CommonJS packages, which an ES module does not have. */

@@ -44,8 +44,6 @@ export interface StartOptions {
     readonly kubectl: string;
     readonly minio: string;
   };
-  /** Whether agents and controller are started at once; otherwise when they are asked for. */
-  readonly programs: boolean;
 }
 
 /** Events, by name. */
@@ -61,6 +59,9 @@ export const INSIDE = {
   kubeconfig: '/run/sandbox/kubeconfig',
   scratch: '/run/sandbox/tmp',
 } as const;
+
+/** Where a server has its agent. */
+export const AGENT_PROGRAM = '/opt/pointsman/dist/agent.mjs';
 
 /** The second argument of the sandbox's pid 1: what makes a sandbox known among the processes of a host. */
 export const SANDBOX_MARK = 'pointsman-sandbox';

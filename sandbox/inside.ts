@@ -11,7 +11,7 @@ import { type DataPlane, makeDataPlane } from './dataplane.ts';
 import { attachDisk, detachDisk, makeDisk } from './disk.ts';
 import { openBackdoor } from './ec2.ts';
 import { makeHypervisor } from './hypervisor.ts';
-import { INSIDE, type InsideApi, type StartOptions } from './inside-api.ts';
+import { AGENT_PROGRAM, INSIDE, type InsideApi, type StartOptions } from './inside-api.ts';
 import { inNetwork, linkHost, makeRouter, plugIn } from './network.ts';
 import { type Served, serve } from './rpc.ts';
 import { type Daemon, run, startDaemon, tryRun } from './run.ts';
@@ -64,7 +64,10 @@ function makeApi(): InsideApi {
             name,
             checkout: CHECKOUT,
             minio: options.tools.minio,
-            agent: ['/opt/pointsman/node_modules/node/bin/node', '/opt/pointsman/dist/agent.mjs'],
+            agent: [
+              ...['/opt/pointsman/node_modules/node/bin/node', AGENT_PROGRAM],
+              ...['--node', name, '--namespace', NAMESPACE, '--kubeconfig', '/etc/pointsman/kubeconfig'],
+            ],
             logDirectory: INSIDE.logs,
             onLink: onLink(name),
           }),
@@ -79,10 +82,6 @@ function makeApi(): InsideApi {
       controlPlane = plane;
       dataPlane = await step('data plane, hypervisor', () => startEc2(cloud, servers, linked));
       controller = makeController();
-      if (options.programs) {
-        controller.start();
-        for (const each of servers.values()) each.startAgent();
-      }
       return cloud.seeded;
     },
 
@@ -186,6 +185,8 @@ async function logIn(plane: ControlPlane, directory: string, seenAs: string, nam
 async function logInAgent(plane: ControlPlane, name: ServerName): Promise<void> {
   const directory = stateDirectory(name);
   await logIn(plane, directory, '/etc/pointsman', NAMESPACE, `pointsman-agent-${name}`);
+  // What the owner of the host allows.
+  await writeFile(`${directory}/agent.yaml`, 'commands:\n  - /work/minio\nusers:\n  - minio\n');
 }
 
 const CONTROLLER_STATE = `${INSIDE.directory}/state/controller`;

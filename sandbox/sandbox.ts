@@ -2,10 +2,13 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { dirname } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { build } from '../build.ts';
+import { describeError } from '../src/base/errors.ts';
 import { toolPath } from '../tools/locate.ts';
 import type { SeededCloud } from '../tools/moto/seed.ts';
-import { INSIDE, type InsideApi, SANDBOX_MARK } from './inside-api.ts';
-import { argvOf, childrenOf, listProcesses, type ProcessSeen } from './processes.ts';
+import { enterSandbox, findServer } from './find.ts';
+import { AGENT_PROGRAM, INSIDE, type InsideApi, SANDBOX_MARK } from './inside-api.ts';
+import { childrenOf, listProcesses, type ProcessSeen } from './processes.ts';
 import type { Cut } from './router-plan.ts';
 import { connect, type Remote } from './rpc.ts';
 import { type RunOptions, type RunResult, run, tailOf, tryRun } from './run.ts';
@@ -17,6 +20,7 @@ import {
   type Endpoint,
   HOST_LINKS_MAX,
   hostLinkAddresses,
+  SERVERS,
   type ServerName,
 } from './topology.ts';
 
@@ -109,6 +113,7 @@ export async function startSandbox({ onProgress = () => {}, programs = true }: S
   );
   await toolPath('moto-python'); // a build is not part of any step's limit
   const child = spawnInside();
+  const said = errorsOf(child);
   try {
     await step('namespaces', () => saysReady(child));
     const pid = firstChild(child.pid ?? -1);
@@ -118,11 +123,20 @@ export async function startSandbox({ onProgress = () => {}, programs = true }: S
     inside.on('progress', (progress) => onProgress(progress as Progress));
     const { sandbox: address, prefixLength } = hostLinkAddresses(n);
     const tools = { etcd: etcd!, apiserver: apiserver!, kubectl: kubectl!, minio: minio! }; // four were asked for
-    const ids = await inside.call.start({ address, prefixLength, device: 'host0', tools, programs });
+    const [ids] = await Promise.all([
+      inside.call.start({ address, prefixLength, device: 'host0', tools }),
+      ...(programs ? [step('build the programs', build)] : []),
+    ]);
+    if (programs) {
+      const { call } = inside;
+      await Promise.all([call.startController(), ...SERVERS.map((name) => call.startAgent(name))]);
+    }
     return makeSandbox({ child, pid, root, device, address, inside, ids, kubectl: tools.kubectl });
   } catch (error) {
     await end(child);
-    throw error;
+    throw said() === ''
+      ? error
+      : new Error(`${describeError(error)}\n--- the sandbox said\n${said()}`, { cause: error });
   }
 }
 
@@ -146,10 +160,10 @@ function makeSandbox({ child, pid, root, device, address, inside, ids, kubectl }
     cuts = wanted;
     await call.setCuts(cuts);
   };
-  const spawnIn = (network: readonly string[], command: readonly string[]) =>
-    spawn('nsenter', ['-t', String(pid), '-p', '-m', '-i', ...network, '--', ...command], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    });
+  const spawnIn = (network: string | undefined, command: readonly string[]) => {
+    const [file = '', ...args] = [...enterSandbox(pid, network), ...command];
+    return spawn(file, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+  };
   return {
     pid,
     ids,
@@ -163,7 +177,7 @@ function makeSandbox({ child, pid, root, device, address, inside, ids, kubectl }
       }),
     client: {
       exec: (command, options = {}) => call.execAt('client', command, options),
-      spawn: (command) => spawnIn([`--net=${root}/run/netns/client`], command),
+      spawn: (command) => spawnIn('client', command),
     },
     server: (name) => ({
       powerCut: () => call.cutPower(name),
@@ -197,11 +211,12 @@ function makeSandbox({ child, pid, root, device, address, inside, ids, kubectl }
     },
     setPropagationDelay: (ms) => call.setPropagationDelay(ms),
     logFile,
-    spawn: (command) => spawnIn(['-n'], command),
+    spawn: (command) => spawnIn(undefined, command),
     stop: async () => {
       inside.close();
+      // The kernel would do it by itself, in its own time; later it might be another sandbox's by that name.
+      await tryRun(['ip', 'link', 'del', device]);
       await end(child);
-      await tryRun(['ip', 'link', 'del', device]); // the kernel takes its time to do it by itself
     },
   };
 }
@@ -229,15 +244,20 @@ function spawnInside(): ChildProcess {
   );
 }
 
-async function saysReady(child: ChildProcess): Promise<void> {
+/** What it writes to stderr, the end of it. */
+function errorsOf(child: ChildProcess): () => string {
   let errors = '';
   child.stderr?.on('data', (chunk: Buffer) => {
     errors = (errors + chunk.toString()).slice(-4_000);
   });
+  return () => errors.trim();
+}
+
+async function saysReady(child: ChildProcess): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     createInterface({ input: child.stdout! }).once('line', () => resolve()); // stdio says pipe
     child.once('error', reject);
-    child.once('exit', () => reject(new Error(errors.trim() || 'it has ended')));
+    child.once('exit', () => reject(new Error('it has ended')));
   });
 }
 
@@ -269,20 +289,12 @@ async function end(child: ChildProcess): Promise<void> {
 }
 
 function serverProcesses(sandboxPid: number, name: ServerName): ProcessSeen[] {
-  const init = serverInit(sandboxPid, name);
+  const init = findServer(sandboxPid, name);
   return init === undefined ? [] : listProcesses(init);
 }
 
-/** The pid 1 of a server is a child of an unshare, and that is a child of `inside.ts`; its last argument names it. */
-function serverInit(sandboxPid: number, name: ServerName): number | undefined {
-  const program = firstChild(sandboxPid);
-  return childrenOf(program)
-    .flatMap(childrenOf)
-    .find((pid) => argvOf(pid).at(-1) === `pointsman-${name}`);
-}
-
 function isAgent({ argv }: ProcessSeen): boolean {
-  return argv[1] === '/opt/pointsman/dist/agent.mjs';
+  return argv.includes(AGENT_PROGRAM);
 }
 
 function firstChild(pid: number): number {

@@ -10,7 +10,7 @@ root=/run/sandbox/root/$name
 mkdir -p "$root"
 mount -t tmpfs -o mode=0755 "$name" "$root"
 cd "$root"
-mkdir dev etc mnt opt opt/pointsman proc root run sys tmp usr var var/tmp work
+mkdir dev etc mnt opt opt/pointsman proc root run sys tmp usr var var/log var/tmp work
 chmod 1777 tmp var/tmp
 
 bind_read_only() { mount --bind "$1" "$2"; mount -o remount,bind,ro "$2"; }

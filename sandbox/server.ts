@@ -5,6 +5,7 @@ import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { attachDisk, mountPointsOf } from './disk.ts';
+import { enterServer } from './find.ts';
 import { forgetNetwork, inNetwork, plugIn, unplug } from './network.ts';
 import { childrenOf, listProcesses } from './processes.ts';
 import { type Daemon, type RunOptions, type RunResult, startDaemon, tailOf, tryRun } from './run.ts';
@@ -65,7 +66,7 @@ export function makeServer(options: ServerOptions): Server {
     const on = machine;
     const started = startDaemon({
       name: `${name}'s agent`,
-      command: [...enter(on.pid), ...CLEAN_ENVIRONMENT, ...options.agent],
+      command: [...enterServer(on.pid), ...CLEAN_ENVIRONMENT, ...options.agent],
       logFile: agentLog,
     });
     agent = started;
@@ -138,7 +139,7 @@ export function makeServer(options: ServerOptions): Server {
     agentPid,
     exec: async (command, execOptions) => {
       if (machine === undefined) throw new Error(`Cannot run ${command[0]} on ${name}: it has no power`);
-      return await tryRun([...enter(machine.pid), ...CLEAN_ENVIRONMENT, ...command], execOptions);
+      return await tryRun([...enterServer(machine.pid), ...CLEAN_ENVIRONMENT, ...command], execOptions);
     },
     agentLog,
     log: (lines) => tailOf(agentLog, lines),
@@ -184,11 +185,6 @@ async function startMachine({ name, checkout, minio }: ServerOptions, bootLog: s
   const pid = childOf((child as ChildProcess).pid ?? -1);
   if (pid === undefined) throw new Error(`Cannot boot ${name}: its pid 1 has ended`);
   return { pid, gone };
-}
-
-/** Into everything of the server, its root too. */
-function enter(pid: number): string[] {
-  return ['nsenter', '-t', String(pid), '-m', '-u', '-i', '-n', '-p', '-r', '-w', '--'];
 }
 
 const CLEAN_ENVIRONMENT = [
