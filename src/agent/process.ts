@@ -48,10 +48,18 @@ export interface Ended {
   readonly epoch: number;
   /** By the boot clock. */
   readonly atMs: number;
-  /** `LockHeld`: it never ran, another holds the lock on the shared disk. */
-  readonly cause: 'Exited' | 'Stopped' | 'Deadline' | 'Killed' | 'LockHeld' | 'NotStarted';
+  /**
+   * - `Exited`: by itself.
+   * - `Stopped`, `Deadline`, `Killed`: it was made to end.
+   * - `Lost`: its shim died or did not answer, so it was killed.
+   * - `LockHeld`: it never ran, another holds the lock on the shared disk.
+   * - `NotStarted`: it never ran.
+   */
+  readonly cause: EndCause;
   readonly message: string;
 }
+
+export type EndCause = 'Exited' | 'Stopped' | 'Deadline' | 'Killed' | 'Lost' | 'LockHeld' | 'NotStarted';
 
 export interface StartRequest {
   readonly epoch: number;
@@ -70,8 +78,10 @@ export interface GroupProcess {
   stop(signal: NodeJS.Signals, timeoutMs: number): void;
   /** Resolves when the shim has said yes, or when it has been killed with its group and nothing is left. */
   setDeadline(untilMs: number): Promise<void>;
+  /** As {@link setDeadline} where it is later than that now. */
+  cutDeadline(untilMs: number): Promise<void>;
   /** Ends shim and group, and resolves once none of them is left. */
-  kill(why: string): Promise<void>;
+  kill(why: string, cause?: EndCause): Promise<void>;
   /** Leaves the process and its shim to the next agent. */
   leave(): void;
 }
@@ -136,7 +146,7 @@ export function createGroupProcess(options: GroupProcessOptions): GroupProcess {
   }
 
   function onClosed(connection: Connection): void {
-    if (connection === shim && !left) void kill('the shim is gone');
+    if (connection === shim && !left) void kill('its shim is gone', 'Lost');
   }
 
   /** The agent kills at the deadline as well: a shim that is merely stopped cannot. */
@@ -144,7 +154,7 @@ export function createGroupProcess(options: GroupProcessOptions): GroupProcess {
     cancelLook?.();
     if (shim === undefined || shim.status.phase === 'idle' || killing !== undefined) return;
     if (clock.nowMs() >= shim.deadlineMs) {
-      void kill('the deadline has passed');
+      void kill('the deadline has passed', 'Deadline');
       return;
     }
     cancelLook = clock.after(Math.min(LOOK_EVERY_MS, shim.deadlineMs - clock.nowMs()), look);
@@ -191,9 +201,13 @@ export function createGroupProcess(options: GroupProcessOptions): GroupProcess {
     const asked = shim;
     const refused = await ask({ type: 'deadline', untilMs });
     if (refused !== undefined) {
-      if (untilMs < before) await kill(refused);
+      if (untilMs < before) await kill(refused, 'Lost');
     } else if (shim === asked && asked.deadlineMs === Math.min(before, untilMs)) asked.deadlineMs = untilMs;
     look();
+  }
+
+  async function cutDeadline(untilMs: number): Promise<void> {
+    if (shim !== undefined && shim.deadlineMs > untilMs) await setDeadline(untilMs);
   }
 
   /** What speaks against it, as the shim says. A shim that says nothing is killed. */
@@ -203,13 +217,13 @@ export function createGroupProcess(options: GroupProcessOptions): GroupProcess {
     try {
       return await asked.ask(request);
     } catch (error) {
-      await kill(describeError(error));
+      await kill(describeError(error), 'Lost');
       return describeError(error);
     }
   }
 
-  function kill(why: string): Promise<void> {
-    killing ??= killEverything(why).finally(() => {
+  function kill(why: string, cause: EndCause = 'Killed'): Promise<void> {
+    killing ??= killEverything(why, cause).finally(() => {
       killing = undefined;
       stopping = false;
       onChange();
@@ -217,7 +231,7 @@ export function createGroupProcess(options: GroupProcessOptions): GroupProcess {
     return killing;
   }
 
-  async function killEverything(why: string): Promise<void> {
+  async function killEverything(why: string, cause: EndCause): Promise<void> {
     const status = shim?.status;
     const victims = victimsOf(config, shim);
     killNow(victims);
@@ -231,7 +245,7 @@ export function createGroupProcess(options: GroupProcessOptions): GroupProcess {
     shim = undefined;
     seenRun = 0;
     if (status !== undefined && status.phase !== 'idle') {
-      last = { epoch: status.epoch, atMs: clock.nowMs(), cause: 'Killed', message: `killed: ${why}` };
+      last = { epoch: status.epoch, atMs: clock.nowMs(), cause, message: `killed: ${why}` };
     }
   }
 
@@ -241,7 +255,7 @@ export function createGroupProcess(options: GroupProcessOptions): GroupProcess {
     shim?.close();
   }
 
-  return { view, warm, adopt, start, stop, setDeadline, kill, leave };
+  return { view, warm, adopt, start, stop, setDeadline, cutDeadline, kill, leave };
 }
 
 function victimsOf(config: ShimConfig, shim: Connection | undefined): Victims {

@@ -120,7 +120,7 @@ type Check = (seen: AgentSeen, now: AgentNow) => AgentPlan | undefined;
 const CHECKS: readonly Check[] = [
   isBeingEnded, //       what is dying is waited for
   mustStop, //           the view says that it is over, or this is another instance
-  mayBeGone, //          the view names no assignment: ask before stopping
+  mayBeGone, //          the view shows no such group: ask before stopping
   runs, //               all is well
   mustEndEpoch, //       nothing lives any more and the epoch is over
   notAssignedHere, //    nothing to run
@@ -167,13 +167,14 @@ function mustStop({ process, view, node, incarnation, nodeProblem }: AgentSeen):
   return undefined;
 }
 
-/** The group or its assignment was removed by force. Whoever makes it anew assigns it without a proof from us. */
+/**
+ * The group was removed by force: whoever makes it anew may assign it without having heard of us. A group that is there
+ * without an assignment has lost its status; the controller makes it again from our report, so the process stays.
+ */
 function mayBeGone({ process, view, confirmed, underWay }: AgentSeen): AgentPlan | undefined {
-  if (!lives(process) || assignmentOf(view) !== undefined) return undefined;
-  if (confirmed !== undefined && assignmentOf(confirmed.view) === undefined) {
-    return stop('Unassigned', 'the group is gone, or assigned to nobody');
-  }
-  return confirm('Unassigned', 'the group seems to be gone: asking the API server', underWay.confirm, true);
+  if (!lives(process) || view.exists) return undefined;
+  if (confirmed?.view.exists === false) return stop('GroupGone', 'there is no such group any more');
+  return confirm('GroupGone', 'the group seems to be gone: asking the API server', underWay.confirm, true);
 }
 
 function runs({ process }: AgentSeen): AgentPlan | undefined {
@@ -191,8 +192,7 @@ function mustEndEpoch(seen: AgentSeen): AgentPlan | undefined {
 function epochThatIsOver({ view, confirmed, node, incarnation, record }: AgentSeen): number | undefined {
   const assignment = assignmentOf(view);
   if (assignment === undefined) {
-    const gone = confirmed !== undefined && assignmentOf(confirmed.view) === undefined;
-    return gone ? record.spawned : undefined;
+    return !view.exists && confirmed?.view.exists === false ? record.spawned : undefined;
   }
   if (assignment.node !== node) return record.spawned < assignment.epoch ? record.spawned : undefined;
   if (assignment.state === 'Stopping') return assignment.epoch;

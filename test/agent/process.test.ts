@@ -51,7 +51,7 @@ describe.each([
     process.kill(shim.pid, 'SIGKILL');
     const view = await untilState(agent, 'absent');
     expect(await bench.alive()).toEqual([]);
-    expect(view.last).toMatchObject({ cause: 'Killed', epoch: 1 });
+    expect(view.last).toMatchObject({ cause: 'Lost', epoch: 1 });
   });
 
   test('without an agent the process lives until its deadline and no longer', async () => {

@@ -1,0 +1,126 @@
+import { spawnSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { serveRequests } from './helper-loop.ts';
+import { type DiskRecord, decodeRecord, encodeRecord, RECORD_BYTES } from './record.ts';
+
+/** What the agent asks of the shared disk. Every one may hang; that is why this is a process of its own. */
+export type DiskRequest =
+  /** The random id of the disk; made where there is none yet and `create` says so. */
+  | { readonly type: 'id'; readonly mountPath: string; readonly create: boolean }
+  /** Makes what a group's lock file and records lie in. */
+  | { readonly type: 'prepare'; readonly directories: readonly string[] }
+  | { readonly type: 'read'; readonly file: string }
+  | { readonly type: 'write'; readonly file: string; readonly record: DiskRecord }
+  /** Everything handed to the kernel for this file system is on the server afterwards, then the record. */
+  | { readonly type: 'syncAndWrite'; readonly mountPath: string; readonly file: string; readonly record: DiskRecord }
+  | { readonly type: 'sync'; readonly mountPath: string }
+  | { readonly type: 'readLine'; readonly file: string };
+
+serveRequests((request: DiskRequest) => {
+  switch (request.type) {
+    case 'id':
+      return readId(join(request.mountPath, '.pointsman', 'id'), request.create);
+    case 'prepare':
+      for (const directory of request.directories) mkdirSync(directory, { recursive: true, mode: 0o755 });
+      return undefined;
+    case 'read':
+      return readRecord(request.file);
+    case 'write':
+      return writeRecord(request.file, request.record);
+    case 'syncAndWrite':
+      syncFileSystem(request.mountPath);
+      return writeRecord(request.file, request.record);
+    case 'sync':
+      return syncFileSystem(request.mountPath);
+    case 'readLine':
+      return (readIfThere(request.file) ?? '').split('\n')[0]?.slice(0, LINE_MAX);
+  }
+});
+
+const LINE_MAX = 200;
+
+/** Linked into place whole, so that the other node reads all of it or none; of two only the first succeeds (link(2)). */
+function readId(path: string, create: boolean): string | null {
+  const found = readIfThere(path);
+  if (found || !create) return found ?? null;
+  mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+  const temporary = `${path}.${randomUUID()}`;
+  const file = openSync(temporary, 'wx', 0o644);
+  try {
+    writeSync(file, `${randomUUID()}\n`);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+  try {
+    linkSync(temporary, path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  } finally {
+    rmSync(temporary, { force: true });
+  }
+  return readIfThere(path) ?? null;
+}
+
+function readIfThere(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+function readRecord(path: string): DiskRecord | null {
+  let file: number;
+  try {
+    file = openSync(path, 'r');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  }
+  try {
+    const bytes = Buffer.alloc(RECORD_BYTES);
+    const count = readSync(file, bytes, 0, RECORD_BYTES, 0);
+    if (count === 0 && fstatSync(file).size === 0) return null; // made by another node, never written
+    const record = decodeRecord(bytes.subarray(0, count));
+    if (record === undefined) throw new Error(`Cannot read ${path}: it holds no valid record`);
+    return record;
+  } finally {
+    closeSync(file);
+  }
+}
+
+function writeRecord(path: string, record: DiskRecord): void {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+  const bytes = encodeRecord(record);
+  const file = openSync(path, constants.O_WRONLY | constants.O_CREAT, 0o644);
+  try {
+    const count = writeSync(file, bytes, 0, bytes.length, 0);
+    if (count !== bytes.length) throw new Error(`Cannot write ${path}: only ${count} of ${bytes.length} bytes went in`);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** syncfs(2), which Node does not have; sync(1) says whether the disk failed. */
+function syncFileSystem(mountPath: string): void {
+  const { status, stderr, error } = spawnSync('sync', ['--file-system', mountPath], { encoding: 'utf8' });
+  if (error) throw error;
+  if (status !== 0) throw new Error(`Cannot sync ${mountPath}: ${stderr.trim()}`);
+}

@@ -1,0 +1,549 @@
+import type { Clock } from '../base/clock.ts';
+import { describeError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { durationMs } from '../crds/duration.ts';
+import type { FailoverGroup } from '../crds/failovergroup.ts';
+import type { GroupReport } from '../crds/failovernode.ts';
+import {
+  type AgentPlan,
+  type AgentSeen,
+  type Deadline,
+  failuresWithin,
+  type GroupView,
+  type Problem,
+  planAgent,
+  unfitness,
+} from '../decide/agent.ts';
+import type { KubeApi } from '../kube/api.ts';
+import { failoverGroups } from '../kube/resources.ts';
+import type { Addresses } from './address.ts';
+import type { Disk } from './disk.ts';
+import { createGroupAddresses } from './groupaddresses.ts';
+import { createGroupDisk } from './groupdisk.ts';
+import type { Host } from './host.ts';
+import type { Account } from './policy.ts';
+import { createGroupProcess, type EndCause, type Ended, type ProcessView } from './process.ts';
+import type { GroupMemory, RunDir } from './rundir.ts';
+import type { RunSpec, ShimConfig } from './shim-protocol.ts';
+import { untilReady } from './startup.ts';
+
+/** One group on this node: looks, asks `planAgent`, and does what it says. */
+export interface GroupAgent {
+  readonly name: string;
+  /** Something has changed: look and decide anew, in the next turn of the loop. */
+  poke(): void;
+  /** Takes over what an earlier agent left running, or ends it. */
+  adopt(): Promise<void>;
+  /** The Lease has been renewed. */
+  deadlineMoved(deadline: Deadline): void;
+  cutDeadline(untilMs: number): Promise<void>;
+  /** Ends everything of it, at once, and resolves when nothing is left. */
+  kill(why: string): Promise<void>;
+  /** For a new incarnation, after everything has been killed: whether the disk took all that ran before. */
+  settle(): Promise<boolean>;
+  /** Undefined while there is nothing to say. */
+  report(): GroupReport | undefined;
+  addresses(): readonly string[];
+  /** Whether its process lives here. */
+  active(): boolean;
+  /** Whether there is any reason left to look after it. */
+  idle(): boolean;
+  leave(): void;
+}
+
+/** What all groups of a node share. */
+export interface GroupContext {
+  readonly namespace: string;
+  readonly node: string;
+  readonly api: KubeApi;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+  readonly runDir: RunDir;
+  readonly host: Host;
+  readonly disk: (mountPath: string) => Disk;
+  readonly addressesOn: () => Addresses | undefined;
+  readonly shimConfig: (group: string) => ShimConfig;
+  readonly shimLogFile: string;
+  readonly nodeProblem: () => Problem | undefined;
+  readonly incarnation: () => number | undefined;
+  readonly deadline: () => Deadline;
+  readonly takeoverAfterMs: () => number;
+  /** By the watch. `undefined`: it knows of no such group; before it is in step, `unknown`. */
+  readonly watched: (group: string) => FailoverGroup | undefined | 'unknown';
+  readonly vips: (group: string) => readonly string[];
+  /** The report may have changed. */
+  readonly onChange: () => void;
+}
+
+/** Mounts, the host's policy and users change without an event. */
+const LOOK_EVERY_MS = 2_000;
+const CONFIRM_LIMIT_MS = 2_000;
+const CONFIRM_RETRY_MS = 250;
+/** How long a report waits for the disk to take the end. The write goes on being tried. */
+const SETTLE_LIMIT_MS = 3_000;
+const SETTLE_AGAIN_MS = 1_000;
+const WARM_RETRY_MS = 1_000;
+const FAILURES_KEPT = 128;
+
+const NOTHING_KNOWN: GroupMemory = { ended: 0, settled: true, spawned: 0 };
+
+export function createGroupAgent(name: string, context: GroupContext): GroupAgent {
+  const { clock, runDir, node, namespace } = context;
+  const log = context.log.with({ group: name });
+  const process = createGroupProcess({
+    config: context.shimConfig(name),
+    shimLogFile: context.shimLogFile,
+    clock,
+    log,
+    onChange: processChanged,
+  });
+  const disk = createGroupDisk({ clock, disk: context.disk, onChange: poke });
+  const addresses = createGroupAddresses({ addresses: context.addressesOn, clock, log, onChange: context.onChange });
+
+  let memory = runDir.group(name) ?? NOTHING_KNOWN;
+  let group: FailoverGroup | undefined;
+  let confirmed: AgentSeen['confirmed'];
+  let failures: number[] = [];
+  let lockRefused: AgentSeen['lockRefused'];
+  let plan: AgentPlan | undefined;
+  let seen: AgentSeen | undefined;
+  let handledEnd: Ended | undefined;
+  let ready: { readonly pid: number; readonly stop: AbortController; done: boolean } | undefined;
+  let startupFailed = false;
+  const underWay = { confirm: false, end: false, start: false, warm: false, settle: false };
+  let wasWatched = false;
+  let poked = false;
+  let left = false;
+  let cancelTimer = () => {};
+
+  function poke(): void {
+    if (poked || left) return;
+    poked = true;
+    setImmediate(() => {
+      poked = false;
+      if (!left) pass();
+    });
+  }
+
+  function pass(): void {
+    const now = { ms: clock.nowMs() };
+    const observed = observe();
+    cancelTimer();
+    cancelTimer = clock.after(LOOK_EVERY_MS, poke);
+    if (observed === undefined) return;
+    seen = observed;
+    const before = plan;
+    plan = planAgent(observed, now);
+    if (before?.do !== plan.do || before.reason !== plan.reason) {
+      log.info('plan', { do: plan.do, reason: plan.reason, message: plan.message });
+    }
+    act(plan, observed);
+    placeAddresses();
+    keepWarm();
+    const dueMs = plan.lookAgainMs === undefined ? LOOK_EVERY_MS : plan.lookAgainMs - clock.nowMs();
+    cancelTimer();
+    cancelTimer = clock.after(Math.max(1, Math.min(LOOK_EVERY_MS, dueMs)), poke);
+    context.onChange();
+  }
+
+  /** Undefined: not enough is known to decide anything, and whatever runs goes on. */
+  function observe(): AgentSeen | undefined {
+    const watched = context.watched(name);
+    if (watched === 'unknown') return undefined;
+    // Gone from the watch: what a GET said before is no answer to that.
+    if (watched === undefined && wasWatched) confirmed = undefined;
+    wasWatched = watched !== undefined;
+    group = newer(watched, group);
+    const view: GroupView =
+      watched !== undefined
+        ? { exists: true, assignment: group?.status?.assignment }
+        : (confirmed?.view ?? { exists: false });
+    const spec = group?.spec;
+    const host = spec === undefined ? undefined : context.host.look(spec);
+    const onDisk = group === undefined ? undefined : disk.look(group);
+    if (disk.ended() > memory.ended) remember({ ...memory, ended: disk.ended() });
+    const move = group?.status?.move;
+    return {
+      node,
+      nodeProblem: context.nodeProblem(),
+      incarnation: context.incarnation(),
+      deadline: context.deadline(),
+      view,
+      confirmed,
+      record: memory,
+      process: processSeen(),
+      disk: onDisk ?? { state: 'unknown', message: 'the group is not there' },
+      hostProblem: host?.problem,
+      recordedDiskId: group?.status?.diskId,
+      proof:
+        move?.proof === undefined || move.epoch === undefined ? undefined : { epoch: move.epoch, proof: move.proof },
+      lockRefused,
+      failures,
+      restart: {
+        limit: spec?.process.restart.limit ?? 0,
+        windowMs: durationMs(spec?.process.restart.window ?? '10m'),
+      },
+      underWay,
+    };
+  }
+
+  function processSeen(): AgentSeen['process'] {
+    const { state, epoch } = process.view();
+    return underWay.start && (state === 'idle' || state === 'absent')
+      ? { state: 'starting', epoch: memory.spawned }
+      : { state, epoch };
+  }
+
+  function act(now: AgentPlan, observed: AgentSeen): void {
+    switch (now.do) {
+      case 'confirm':
+        void confirm();
+        break;
+      case 'start':
+        void start(now.epoch, now.lock, observed);
+        break;
+      case 'stop': {
+        const stop = group?.spec.process.stop;
+        process.stop(stop?.signal ?? 'SIGTERM', durationMs(stop?.timeout ?? '10s'));
+        break;
+      }
+      case 'endEpoch':
+        void endEpoch(now.epoch);
+        break;
+      case 'giveUp':
+      case 'nothing':
+        break;
+    }
+  }
+
+  /** Condition 1: a GET without resourceVersion. */
+  async function confirm(): Promise<void> {
+    underWay.confirm = true;
+    const sentAtMs = clock.nowMs();
+    try {
+      const limits = { signal: context.signal, timeoutMs: CONFIRM_LIMIT_MS };
+      const found = await context.api.get(failoverGroups, namespace, name, limits);
+      if (found !== undefined) group = newer(found, group);
+      confirmed = {
+        view: found === undefined ? { exists: false } : { exists: true, assignment: found.status?.assignment },
+        sentAtMs,
+      };
+    } catch (error) {
+      if (left || context.signal.aborted) return;
+      log.warn('cannot read the group', { error: describeError(error) });
+      await clock.sleep(CONFIRM_RETRY_MS, context.signal).catch(() => {});
+    }
+    underWay.confirm = false;
+    poke();
+  }
+
+  async function start(epoch: number, lock: boolean, observed: AgentSeen): Promise<void> {
+    const { incarnation } = observed;
+    const run = group === undefined ? undefined : runSpec(group, epoch, lock);
+    if (run === undefined || incarnation === undefined) return;
+    underWay.start = true;
+    startupFailed = false;
+    try {
+      // Written before the first spawn: from now on something may have been.
+      if (memory.spawned < epoch) remember({ ...memory, spawned: epoch });
+      await process.start({ epoch, incarnation, deadlineMs: context.deadline().untilMs, run });
+    } catch (error) {
+      failed(clock.nowMs());
+      log.warn('cannot start', { error: describeError(error) });
+    }
+    underWay.start = false;
+    poke();
+  }
+
+  function runSpec({ spec }: FailoverGroup, epoch: number, lock: boolean): RunSpec | undefined {
+    const host = context.host.look(spec);
+    if (host.problem !== undefined) return undefined;
+    const { mountPath } = spec.sharedDisk;
+    const file = context.disk(mountPath).lockFile(name);
+    return {
+      command: spec.process.command,
+      uid: host.account.uid,
+      gid: host.account.gid,
+      workingDirectory: spec.process.workingDirectory,
+      env: environmentOf(spec.process, host.account),
+      lock: lock ? { file, holder: `${node}, epoch ${epoch}` } : undefined,
+    };
+  }
+
+  function processChanged(): void {
+    const view = process.view();
+    if (view.last !== undefined && view.last !== handledEnd) {
+      handledEnd = view.last;
+      ended(view.last);
+    }
+    followReadiness(view);
+    poke();
+    context.onChange();
+  }
+
+  function ended(end: Ended): void {
+    log.info('the process has ended', { epoch: end.epoch, cause: end.cause, message: end.message });
+    if (end.cause === 'Exited' || end.cause === 'NotStarted' || end.cause === 'Lost' || startupFailed) {
+      failed(end.atMs);
+    } else if (end.cause === 'LockHeld') {
+      lockRefused = { epoch: end.epoch, holder: 'unknown', atMs: end.atMs };
+      void nameHolder(end.epoch);
+    }
+    startupFailed = false;
+  }
+
+  function failed(atMs: number): void {
+    failures = [...failures, atMs].slice(-FAILURES_KEPT);
+  }
+
+  async function nameHolder(epoch: number): Promise<void> {
+    const mountPath = group?.spec.sharedDisk.mountPath;
+    if (mountPath === undefined) return;
+    const holder = await context
+      .disk(mountPath)
+      .lockHolder(name, SETTLE_LIMIT_MS)
+      .catch(() => undefined);
+    if (holder === undefined || lockRefused?.epoch !== epoch) return;
+    lockRefused = { ...lockRefused, holder };
+    poke();
+  }
+
+  /** Ready at once where there is no probe, else when it passes. */
+  function followReadiness({ state, pid }: ProcessView): void {
+    const runs = state === 'running' && pid !== undefined;
+    if (ready !== undefined && (!runs || ready.pid !== pid)) {
+      ready.stop.abort();
+      ready = undefined;
+    }
+    if (!runs || ready !== undefined || group === undefined) return;
+    const probe = group.spec.process.startupProbe;
+    const mine = { pid, stop: new AbortController(), done: probe === undefined };
+    ready = mine;
+    if (probe === undefined) return;
+    untilReady(probe, clock, mine.stop.signal).then(
+      (passed) => {
+        if (ready !== mine) return;
+        if (passed) mine.done = true;
+        else {
+          startupFailed = true;
+          log.warn('the process did not pass its startup probe');
+          const { signal, timeout } = group?.spec.process.stop ?? { signal: 'SIGTERM', timeout: '10s' };
+          process.stop(signal, durationMs(timeout));
+        }
+        context.onChange();
+      },
+      () => {}, // it ended meanwhile
+    );
+  }
+
+  /** Nothing of it lives: the addresses, the disk, /run, the report, in this order. */
+  async function endEpoch(epoch: number): Promise<void> {
+    underWay.end = true;
+    placeAddresses();
+    // An epoch under which nothing was ever spawned has written nothing.
+    const ran = memory.spawned > memory.ended;
+    const [settled] = await Promise.all([ran ? takesEnd(epoch, SETTLE_LIMIT_MS) : memory.settled, addresses.settled()]);
+    if (!ran) void writeEnd(epoch);
+    try {
+      remember({ ...memory, ended: Math.max(memory.ended, epoch), settled });
+      failures = [];
+      lockRefused = undefined;
+      confirmed = undefined;
+      if (!settled) void settleLater();
+    } catch (error) {
+      log.error('cannot write down the end of the epoch', { epoch, error: describeError(error) });
+      await clock.sleep(SETTLE_AGAIN_MS, context.signal).catch(() => {});
+    }
+    underWay.end = false;
+    poke();
+    context.onChange();
+  }
+
+  /** Whether the disk took the end of `epoch`: everything synced, and the word of it written. */
+  async function takesEnd(epoch: number, limitMs: number): Promise<boolean> {
+    const on = mountedDisk();
+    if (on === undefined) return false;
+    try {
+      await on.syncAndEnd({ group: name, epoch, takeoverAfterSeconds: takeoverAfterSeconds() }, limitMs);
+      return true;
+    } catch (error) {
+      log.warn('the disk does not take the end of the epoch', { epoch, error: describeError(error) });
+      return false;
+    }
+  }
+
+  /** For whoever reads the disk; nothing waits for it. */
+  async function writeEnd(epoch: number): Promise<void> {
+    const end = { group: name, epoch, takeoverAfterSeconds: takeoverAfterSeconds() };
+    await mountedDisk()
+      ?.end(end, SETTLE_LIMIT_MS)
+      .catch((error) => log.warn('cannot write the end to the disk', { epoch, error: describeError(error) }));
+  }
+
+  async function settleLater(): Promise<void> {
+    if (underWay.settle) return;
+    underWay.settle = true;
+    while (!left && !memory.settled) {
+      await clock.sleep(SETTLE_AGAIN_MS, context.signal).catch(() => {});
+      const epoch = memory.ended;
+      // Once a new epoch runs, a sync would say nothing about the old one's writes alone, and need not.
+      if (left || memory.spawned > epoch || !(await takesEnd(epoch, SETTLE_LIMIT_MS * 3))) continue;
+      if (memory.ended === epoch) remember({ ...memory, settled: true });
+    }
+    underWay.settle = false;
+    context.onChange();
+  }
+
+  async function settle(): Promise<boolean> {
+    const known = runDir.group(name);
+    if (known?.settled && known.spawned <= known.ended) return true;
+    const on = mountedDisk();
+    if (on === undefined) return false;
+    try {
+      await on.sync(SETTLE_LIMIT_MS);
+      const onDisk = await on.ended(name, SETTLE_LIMIT_MS).catch(() => 0);
+      remember({ ...memory, ended: Math.max(memory.ended, onDisk) });
+      return true;
+    } catch (error) {
+      log.warn('the disk does not take what ran before', { error: describeError(error) });
+      return false;
+    }
+  }
+
+  function mountedDisk(): Disk | undefined {
+    const watched = context.watched(name);
+    const known = group ?? (watched === 'unknown' ? undefined : watched);
+    if (known === undefined || disk.look(known).state !== 'mounted') return undefined;
+    return context.disk(known.spec.sharedDisk.mountPath);
+  }
+
+  function takeoverAfterSeconds(): number {
+    return Math.ceil(context.takeoverAfterMs() / 1000);
+  }
+
+  function remember(next: GroupMemory): void {
+    runDir.setGroup(name, next);
+    memory = next;
+  }
+
+  function placeAddresses(): void {
+    const all = context.vips(name);
+    const serving = plan?.serving === true && !underWay.end;
+    const deadline = context.deadline();
+    addresses.want(serving && deadline.untilMs > clock.nowMs() ? all : [], all, deadline.untilMs);
+  }
+
+  /** A shim and a disk helper in readiness wherever the group might come. */
+  function keepWarm(): void {
+    if (group === undefined || context.incarnation() === undefined || underWay.warm) return;
+    if (disk.look(group).state === 'mounted') context.disk(group.spec.sharedDisk.mountPath).warm();
+    if (process.view().state !== 'absent' || underWay.start) return;
+    underWay.warm = true;
+    process
+      .warm()
+      .catch(async (error) => {
+        log.warn('cannot keep a shim ready', { error: describeError(error) });
+        await clock.sleep(WARM_RETRY_MS, context.signal).catch(() => {});
+      })
+      .finally(() => {
+        underWay.warm = false;
+      });
+  }
+
+  function report(): GroupReport | undefined {
+    if (seen === undefined || plan === undefined || group === undefined) return undefined;
+    const view = process.view();
+    const unfit = unfitness({ ...seen, record: memory, lockRefused });
+    const alive = view.state === 'starting' || view.state === 'running' || view.state === 'stopping';
+    const message = unfit?.message ?? (plan.do === 'giveUp' ? plan.message : undefined);
+    return {
+      name,
+      ended: memory.ended,
+      settled: memory.settled,
+      epoch: currentEpoch(seen),
+      state: stateWord(view),
+      ready: view.state === 'running' && ready?.done === true,
+      ...(alive && view.pid !== undefined ? { pid: view.pid } : {}),
+      restarts: restarts(),
+      ...(view.last === undefined ? {} : { lastExit: view.last.message.slice(0, 1024) }),
+      fit: unfit === undefined,
+      ...(unfit === undefined ? {} : { reason: unfit.reason }),
+      ...(message === undefined ? {} : { message: message.slice(0, 1024) }),
+      ...(seen.disk.state === 'mounted' && seen.disk.id !== undefined ? { diskId: seen.disk.id } : {}),
+    };
+  }
+
+  function restarts(): number {
+    const windowMs = seen?.restart.windowMs ?? 0;
+    return failuresWithin(failures, windowMs, { ms: clock.nowMs() }).length;
+  }
+
+  /** The epoch this node is in and has not ended. */
+  function currentEpoch({ view, incarnation }: AgentSeen): number {
+    if (memory.spawned > memory.ended) return memory.spawned;
+    const assignment = view.exists ? view.assignment : undefined;
+    if (assignment?.node !== node || assignment.incarnation !== incarnation) return 0;
+    return assignment.epoch > memory.ended ? assignment.epoch : 0;
+  }
+
+  function stateWord({ state }: ProcessView): GroupReport['state'] {
+    switch (state) {
+      case 'starting':
+        return 'Starting';
+      case 'running':
+        return 'Running';
+      case 'stopping':
+      case 'ending':
+        return 'Stopping';
+      default:
+        if (plan?.do === 'giveUp') return 'Failed';
+        return plan?.do === 'start' || plan?.reason === 'RestartPause' ? 'Starting' : 'Stopped';
+    }
+  }
+
+  return {
+    name,
+    poke,
+    adopt: async () => {
+      await process.adopt();
+      handledEnd = process.view().last;
+      if (!memory.settled) void settleLater();
+    },
+    deadlineMoved: (deadline) => {
+      void process.setDeadline(deadline.untilMs);
+      if (plan?.serving) placeAddresses();
+      // A gap may have closed, and what waited for the Lease may start.
+      if (plan?.reason !== 'Running') poke();
+    },
+    cutDeadline: (untilMs) => process.cutDeadline(untilMs),
+    kill: (why: string, cause: EndCause = 'Killed') => process.kill(why, cause),
+    settle,
+    report,
+    addresses: () => addresses.present(),
+    active: () => ['starting', 'running'].includes(process.view().state),
+    idle: () => ['idle', 'absent'].includes(process.view().state) && memory.spawned <= memory.ended && !underWay.end,
+    leave: () => {
+      left = true;
+      cancelTimer();
+      ready?.stop.abort();
+      process.leave();
+    },
+  };
+}
+
+/** Of two views of a group the newer; by epoch where they are of one object, since a version need not be a number. */
+function newer(a: FailoverGroup | undefined, b: FailoverGroup | undefined): FailoverGroup | undefined {
+  if (a === undefined || b === undefined) return a ?? b;
+  if (a.metadata.uid !== b.metadata.uid) return a;
+  const [first, second] = [BigInt(a.metadata.resourceVersion || 0), BigInt(b.metadata.resourceVersion || 0)];
+  return first >= second ? a : b;
+}
+
+function environmentOf(
+  { user, env }: FailoverGroup['spec']['process'],
+  { home }: Account,
+): Readonly<Record<string, string>> {
+  const given = Object.fromEntries(env.map(({ name, value }) => [name, value]));
+  return { PATH: '/usr/local/bin:/usr/bin:/bin', HOME: home, USER: user, LOGNAME: user, SHELL: '/bin/sh', ...given };
+}

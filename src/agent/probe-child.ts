@@ -1,0 +1,63 @@
+import { closeSync, constants, fsyncSync, openSync, readSync, writeSync } from 'node:fs';
+import { serveRequests } from './helper-loop.ts';
+
+/** One probe of a shared disk, in a process that may hang. */
+export interface ProbeRequest {
+  readonly method: 'WriteFile' | 'ReadFile';
+  readonly path: string;
+  readonly size: number;
+}
+
+/** How long it took. */
+export interface ProbeAnswer {
+  readonly latencyMs: number;
+}
+
+serveRequests(({ method, path, size }: ProbeRequest): ProbeAnswer => {
+  const startMs = performance.now();
+  if (method === 'WriteFile') writeAndReadBack(path, size);
+  else readWhole(path, size);
+  return { latencyMs: Math.round(performance.now() - startMs) };
+});
+
+/**
+ * Every node writes the same file at the same time, so what is read back may be another node's, or part of each. All
+ * write small letters: anything else there is damage. Nobody truncates or removes what another has written.
+ */
+function writeAndReadBack(path: string, size: number): void {
+  const file = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o644);
+  try {
+    const letter = FIRST_LETTER + Math.floor(Math.random() * LETTERS);
+    const written = writeSync(file, Buffer.alloc(size, letter), 0, size, 0);
+    if (written !== size) throw new Error(`Cannot write ${path}: only ${written} of ${size} bytes went in`);
+    fsyncSync(file);
+    const bytes = readBytes(file, path, size);
+    const strange = bytes.findIndex((byte) => byte < FIRST_LETTER || byte >= FIRST_LETTER + LETTERS);
+    if (strange >= 0) throw new Error(`Cannot trust ${path}: byte ${strange} is not what any node writes there`);
+  } finally {
+    closeSync(file);
+  }
+}
+
+function readWhole(path: string, size: number): void {
+  const file = openSync(path, constants.O_RDONLY);
+  try {
+    readBytes(file, path, size);
+  } finally {
+    closeSync(file);
+  }
+}
+
+function readBytes(file: number, path: string, size: number): Buffer {
+  const bytes = Buffer.alloc(size);
+  let count = 0;
+  while (count < size) {
+    const read = readSync(file, bytes, count, size - count, count);
+    if (read === 0) throw new Error(`Cannot read ${path}: it ends after ${count} of ${size} bytes`);
+    count += read;
+  }
+  return bytes;
+}
+
+const FIRST_LETTER = 'a'.charCodeAt(0);
+const LETTERS = 26;

@@ -1,0 +1,87 @@
+import type { Clock } from '../base/clock.ts';
+import { describeError } from '../base/errors.ts';
+import type { DiskMonitorSpec } from '../crds/diskmonitor.ts';
+import { durationMs } from '../crds/duration.ts';
+import type { DiskReport } from '../crds/failovernode.ts';
+import { createHelper } from './helper.ts';
+import type { ProbeAnswer, ProbeRequest } from './probe-child.ts';
+
+/** Watches a shared disk as one DiskMonitor asks. */
+export interface DiskProbe {
+  /** Takes effect with the next probe. */
+  update(spec: DiskMonitorSpec): void;
+  report(): DiskReport;
+  close(): void;
+}
+
+export interface DiskProbeOptions {
+  readonly name: string;
+  readonly spec: DiskMonitorSpec;
+  readonly recordFile: string;
+  readonly clock: Clock;
+  /** Why the path must not be touched now: nothing is mounted there. Undefined when it may be. */
+  readonly obstacle: () => string | undefined;
+  /** Whether this node runs the group. */
+  readonly active: () => boolean;
+  /** After every change of the report. */
+  readonly onChange: () => void;
+}
+
+export function createDiskProbe(options: DiskProbeOptions): DiskProbe {
+  const { name, clock } = options;
+  let { spec } = options;
+  let report: DiskReport = { name, state: 'Unknown', failures: 0 };
+  let closed = false;
+  let cancel = clock.after(0, () => void round());
+  const helper = createHelper({ script: 'probe-child', subject: spec.path, recordFile: options.recordFile, clock });
+
+  async function round(): Promise<void> {
+    const startedMs = clock.nowMs();
+    if (spec.when === 'Active' && !options.active()) become({ name, state: 'Idle', failures: 0 });
+    else await probe();
+    if (closed) return;
+    const nextMs = startedMs + durationMs(spec.interval) - clock.nowMs();
+    cancel = clock.after(Math.max(MIN_PAUSE_MS, nextMs), () => void round());
+  }
+
+  async function probe(): Promise<void> {
+    try {
+      const obstacle = options.obstacle();
+      if (obstacle !== undefined) throw new Error(obstacle);
+      const request: ProbeRequest = { method: spec.method, path: spec.path, size: spec.size };
+      const { latencyMs } = (await helper.ask(request, durationMs(spec.timeout))) as ProbeAnswer;
+      become({ name, state: 'Healthy', failures: 0, latencyMs: coarse(latencyMs) });
+    } catch (error) {
+      const failures = report.failures + 1;
+      const state = failures >= spec.failureThreshold ? 'Failed' : 'Failing';
+      become({ name, state, failures, message: describeError(error).slice(0, 1024) });
+    }
+  }
+
+  function become(next: DiskReport): void {
+    if (closed) return;
+    const changed = JSON.stringify(next) !== JSON.stringify(report);
+    report = next;
+    if (changed) options.onChange();
+  }
+
+  return {
+    update: (changed) => {
+      spec = changed;
+    },
+    report: () => report,
+    close: () => {
+      closed = true;
+      cancel();
+      helper.close();
+    },
+  };
+}
+
+const MIN_PAUSE_MS = 100;
+
+/** Every report is a write to the API: a millisecond more or less is not worth one. */
+function coarse(latencyMs: number): number {
+  if (latencyMs < 10) return latencyMs <= 5 ? 5 : 10;
+  return Number(latencyMs.toPrecision(1));
+}

@@ -1,0 +1,120 @@
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdirSync, openSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { writeAtomic } from './files.ts';
+import type { Instance } from './metadata.ts';
+
+/**
+ * What this agent remembers, in memory that a reboot clears: `/run/pointsman/<namespace>/<node>/`. Lost, it is as after
+ * a reboot, and the node takes a new incarnation.
+ */
+export interface RunDir {
+  readonly path: string;
+  /** Where the shims look for it before they start anything. */
+  readonly incarnationFile: string;
+  /** Undefined when there is none, or it is of another boot. */
+  incarnation(): number | undefined;
+  /** Undefined: no shim starts anything from now on. */
+  setIncarnation(incarnation: number | undefined): void;
+  /** Undefined: not known, so anything may have been. */
+  group(name: string): GroupMemory | undefined;
+  setGroup(name: string, memory: GroupMemory): void;
+  /** The instance, as the metadata service told an earlier agent of this boot. */
+  instance(): Instance | undefined;
+  setInstance(instance: Instance): void;
+  /** Unix sockets have short names (unix(7): 108 bytes), groups have long ones. */
+  socket(group: string): string;
+  accepted(group: string): string;
+  /** The groups of which a shim has left word. */
+  groupsWithShims(): string[];
+  /** For the record of a helper process. */
+  helper(key: string): string;
+}
+
+const groupMemory = z.object({
+  ended: z.number().int(),
+  settled: z.boolean(),
+  spawned: z.number().int(),
+});
+export type GroupMemory = z.output<typeof groupMemory>;
+
+export function openRunDir(root: string, namespace: string, node: string, bootId: string): RunDir {
+  const path = join(root, namespace, node);
+  mkdirSync(join(path, 'groups'), { recursive: true, mode: 0o700 });
+  const incarnationFile = join(path, 'incarnation');
+  const bootFile = join(path, 'boot-id');
+  const instanceFile = join(path, 'instance.json');
+  // On a machine where /run is a disk it would survive the boot that it speaks of.
+  const sameBoot = read(bootFile)?.trim() === bootId;
+  if (!sameBoot) {
+    for (const file of [incarnationFile, instanceFile]) writeAtomic(file, '');
+    writeAtomic(bootFile, `${bootId}\n`);
+  }
+  return {
+    path,
+    incarnationFile,
+    incarnation: () => {
+      const text = read(incarnationFile)?.trim();
+      return text ? Number(text) : undefined;
+    },
+    setIncarnation: (incarnation) => {
+      mkdirSync(join(path, 'groups'), { recursive: true, mode: 0o700 });
+      writeAtomic(bootFile, `${bootId}\n`);
+      writeAtomic(incarnationFile, incarnation === undefined ? '' : `${incarnation}\n`);
+    },
+    group: (name) => {
+      const text = read(join(path, 'groups', `${name}.json`));
+      return text === undefined ? undefined : groupMemory.parse(JSON.parse(text));
+    },
+    setGroup: (name, memory) => writeAtomic(join(path, 'groups', `${name}.json`), JSON.stringify(memory)),
+    instance: () => {
+      const text = read(instanceFile);
+      return text ? (JSON.parse(text) as Instance) : undefined; // written by an agent, as a whole
+    },
+    setInstance: (instance) => writeAtomic(instanceFile, JSON.stringify(instance)),
+    socket: (group) => shortPath(join(path, `shim.${group}.sock`), root),
+    accepted: (group) => join(path, `shim.${group}.json`),
+    groupsWithShims: () => readdirSync(path).flatMap((file) => /^shim\.(.*)\.json$/.exec(file)?.[1] ?? []),
+    helper: (key) => join(path, `helper.${hash(key)}.json`),
+  };
+}
+
+/**
+ * Makes this the only agent of its node, for as long as the process lives: flock(2) belongs to the open file, which
+ * flock(1) and we share. Throws when another holds it for `limitSeconds`.
+ */
+export async function lockRunDir(path: string, limitSeconds: number): Promise<void> {
+  const file = openSync(join(path, 'agent.lock'), 'a', 0o600); // closed by the end of the process alone
+  const child = spawn('flock', ['--wait', String(limitSeconds), '3'], {
+    stdio: ['ignore', 'ignore', 'inherit', file],
+  });
+  const status = await new Promise<number | string | null>((resolve) => {
+    child.once('error', (error) => resolve(error.message));
+    child.once('exit', (code) => resolve(code));
+  });
+  if (status === 0) return;
+  throw new Error(
+    `Cannot start the agent: another one holds ${join(path, 'agent.lock')} (flock: ${status}); stop it first`,
+  );
+}
+
+/** 108 bytes with the zero at the end; a few are left for the temporary names of others. */
+const SOCKET_PATH_MAX = 100;
+
+function shortPath(path: string, root: string): string {
+  return Buffer.byteLength(path) <= SOCKET_PATH_MAX ? path : join(root, `${hash(path)}.sock`);
+}
+
+function hash(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 16);
+}
+
+function read(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return undefined;
+  }
+}
