@@ -91,6 +91,8 @@ test('whatever is added and whenever passes end, no key is worked on twice at on
       const working = new Set<string>();
       /** Wishes that no pass has begun after. */
       const owed = new Set<string>();
+      // Noted and not thrown: what a pass throws is only retried.
+      const wrong: string[] = [];
       const clock = new FakeClock();
       const queue = createQueue({
         name: 'test',
@@ -99,10 +101,10 @@ test('whatever is added and whenever passes end, no key is worked on twice at on
         random: () => 0.5,
         workers,
         reconcile: async (key) => {
-          expect(working.has(key)).toBe(false);
+          if (working.has(key)) wrong.push(`${key} twice at once`);
           owed.delete(key);
           working.add(key);
-          expect(working.size).toBeLessThanOrEqual(workers);
+          if (working.size > workers) wrong.push('too many at once');
           await clock.sleep(7);
           working.delete(key);
         },
@@ -118,6 +120,7 @@ test('whatever is added and whenever passes end, no key is worked on twice at on
       }
       await clock.advance(1_000);
       expect([...owed]).toEqual([]);
+      expect(wrong).toEqual([]);
       stop.abort();
       await ended;
     }),

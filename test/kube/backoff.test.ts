@@ -17,11 +17,14 @@ interface Script {
 function scripted(...scripts: Script[]) {
   const clock = new FakeClock();
   const watchedFrom: string[] = [];
+  const told: string[] = [];
   let lists = 0;
   const api: WatchApi = {
+    // Of every list there is one object, each time another of the same name.
     async listPage() {
       lists += 1;
-      return { items: [], resourceVersion: `${lists * 100}`, continue: '' };
+      const metadata = { namespace: 'ns', name: 'a', uid: `uid-${lists}`, resourceVersion: '1' };
+      return { items: [{ metadata, spec: {} }], resourceVersion: `${lists * 100}`, continue: '' };
     },
     async *watch(_r, _namespace, o) {
       watchedFrom.push(o.resourceVersion);
@@ -39,7 +42,7 @@ function scripted(...scripts: Script[]) {
     clock,
     log: silentLog,
     random: () => 0.5,
-    onChange: () => {},
+    onChange: (_, now, before) => told.push(`${before?.metadata.uid ?? ''} -> ${now?.metadata.uid ?? ''}`),
   });
   const stop = new AbortController();
   const run = reflector.run(stop.signal);
@@ -47,7 +50,7 @@ function scripted(...scripts: Script[]) {
     stop.abort();
     await run;
   });
-  return { clock, reflector, watchedFrom, lists: () => lists };
+  return { clock, reflector, watchedFrom, told, lists: () => lists };
 }
 
 const bookmark = (resourceVersion: string): WatchEvent => ({
@@ -77,6 +80,12 @@ test('history that is gone is listed again at once', async () => {
   expect(lists()).toBe(2);
   expect(watchedFrom).toEqual(['100', '200']);
   expect(reflector.gaps()).toBe(2);
+});
+
+test('an object made anew between two lists is told as gone and as new', async () => {
+  const { clock, told } = scripted({ events: [failed(410)], ending: 'stay' });
+  await clock.advance(60);
+  expect(told).toEqual([' -> uid-1', 'uid-1 -> ', ' -> uid-2']);
 });
 
 test('any other error of the stream keeps its place', async () => {

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { rm, writeFile } from 'node:fs/promises';
+import { rm, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { PersonNeededError } from '../../src/base/errors.ts';
@@ -171,6 +171,18 @@ describe('a token file', () => {
     await expect(client.list(leases, namespace)).resolves.toBeDefined();
     await writeFile(path, 'nonsense again');
     await expect(client.list(leases, namespace)).rejects.toThrow(Unauthorized);
+  });
+
+  test('is read anew on a 401, though it looks unchanged', async () => {
+    const path = await tokenFile('x'.repeat(server.adminToken.length));
+    const sameTime = new Date(1_000_000_000_000);
+    await utimes(path, sameTime, sameTime);
+    const client = await clientWith({ tokenFile: path });
+    await expect(client.list(leases, namespace)).rejects.toThrow(Unauthorized);
+    await client.list(leases, namespace).catch(() => {});
+    await writeFile(path, server.adminToken);
+    await utimes(path, sameTime, sameTime);
+    await expect(client.list(leases, namespace)).resolves.toBeDefined();
   });
 
   test('that is away for a moment ends nothing', async () => {
