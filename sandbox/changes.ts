@@ -11,24 +11,22 @@ const POLL_MS = 1_000;
  */
 export async function followChanges(file: string, log: Log, act: () => Promise<void>): Promise<void> {
   let followed = '';
-  let running: Promise<void> | undefined;
-  const wake = () => {
-    running ??= (async () => {
-      for (;;) {
-        const count = readFileSync(file, 'latin1');
-        if (count === followed) break;
-        try {
-          await act();
-          followed = count;
-        } catch (error) {
-          log.error('change not followed', { error: describeError(error) });
-          break;
-        }
+  let busy = false;
+  const wake = async () => {
+    if (busy) return;
+    busy = true;
+    try {
+      for (let count = read(); count !== followed; count = read()) {
+        await act();
+        followed = count;
       }
-      running = undefined;
-    })();
-    return running;
+    } catch (error) {
+      log.error('change not followed', { error: describeError(error) });
+    } finally {
+      busy = false;
+    }
   };
+  const read = () => readFileSync(file, 'latin1');
   watch(file, wake);
   setInterval(wake, POLL_MS);
   await wake();

@@ -130,7 +130,7 @@ function report({ awayMs, group }: Outage, bareMs: number): void {
 }
 
 function stepsOf(group: FailoverGroup): string {
-  const steps = Object.entries(group.status?.move?.steps ?? {}).toSorted(([, a], [, b]) => a - b);
+  const steps = Object.entries(group.status?.move?.steps ?? {}).toSorted(([, a = 0], [, b = 0]) => a - b);
   return steps.map(([step, ms]) => `${step.replace(/Ms$/, '')} ${ms} ms`).join(', ');
 }
 

@@ -26,5 +26,5 @@ export function enterSandbox(pid: number, network?: string): string[] {
 
 /** Into everything of a server, its root too. `pid`: its pid 1. */
 export function enterServer(pid: number): string[] {
-  return ['nsenter', '-t', String(pid), '-m', '-u', '-i', '-n', '-p', '-r', '-w', '--'];
+  return ['nsenter', '-t', String(pid), '-m', '-u', '-i', '-n', '-p', '-C', '-r', '-w', '--'];
 }

@@ -38,6 +38,8 @@ export interface StartOptions {
   readonly address: string;
   readonly prefixLength: number;
   readonly device: string;
+  /** The cgroup v2 directory that has one for each server. */
+  readonly cgroups: string | null;
   readonly tools: {
     readonly etcd: string;
     readonly apiserver: string;

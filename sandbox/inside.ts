@@ -64,6 +64,7 @@ function makeApi(): InsideApi {
             name,
             checkout: CHECKOUT,
             minio: options.tools.minio,
+            cgroups: options.cgroups ?? undefined,
             agent: [
               ...['/opt/pointsman/node_modules/node/bin/node', AGENT_PROGRAM],
               ...['--node', name, '--namespace', NAMESPACE, '--kubeconfig', '/etc/pointsman/kubeconfig'],

@@ -6,6 +6,7 @@ import { build } from '../build.ts';
 import { describeError } from '../src/base/errors.ts';
 import { toolPath } from '../tools/locate.ts';
 import type { SeededCloud } from '../tools/moto/seed.ts';
+import { makeCgroups } from './cgroup.ts';
 import { enterSandbox, findServer } from './find.ts';
 import { AGENT_PROGRAM, INSIDE, type InsideApi, SANDBOX_MARK } from './inside-api.ts';
 import { childrenOf, listProcesses, type ProcessSeen } from './processes.ts';
@@ -119,12 +120,13 @@ export async function startSandbox({ onProgress = () => {}, programs = true }: S
     const pid = firstChild(child.pid ?? -1);
     const root = `/proc/${pid}/root`;
     const { n, device } = await step('link to the host', () => linkToHost(pid));
+    const cgroups = makeCgroups(pid) ?? null;
     const inside = await connect<InsideApi>(`${root}${INSIDE.socket}`);
     inside.on('progress', (progress) => onProgress(progress as Progress));
     const { sandbox: address, prefixLength } = hostLinkAddresses(n);
     const tools = { etcd: etcd!, apiserver: apiserver!, kubectl: kubectl!, minio: minio! }; // four were asked for
     const [ids] = await Promise.all([
-      inside.call.start({ address, prefixLength, device: 'host0', tools }),
+      inside.call.start({ address, prefixLength, device: 'host0', tools, cgroups }),
       ...(programs ? [step('build the programs', build)] : []),
     ]);
     if (programs) {

@@ -1,7 +1,8 @@
-# Makes the root of a server and becomes its pid 1. Runs in new pid, mount, net, UTS and IPC namespaces.
+# Makes the root of a server and becomes its pid 1. Runs in new pid, mount, net, UTS, IPC and cgroup namespaces.
 #
-#   sh server-root.sh NAME CHECKOUT MINIO MOUNT_POINTS STATE
+#   sh server-root.sh NAME CHECKOUT MINIO MOUNT_POINTS STATE [cgroup]
 #
+# With `cgroup`, the cgroup that this runs in becomes the root of the server's own hierarchy.
 # The machine's programs are seen read-only; everything else is the server's own and gone with it, but for
 # /etc/pointsman and the shared disk.
 set -eu
@@ -44,6 +45,7 @@ ln -s /proc/self/fd dev/fd; ln -s fd/0 dev/stdin; ln -s fd/1 dev/stdout; ln -s f
 mount -t tmpfs -o mode=0755 run run
 mount -t proc proc proc
 mount -t sysfs -o ro sysfs sys
+if [ "${6:-}" = cgroup ]; then mount -t cgroup2 cgroup2 sys/fs/cgroup; fi
 # The kernel has one boot_id for all namespaces; a server that boots has a new one.
 cat /proc/sys/kernel/random/uuid >run/boot_id; chmod 0444 run/boot_id
 mount --bind run/boot_id proc/sys/kernel/random/boot_id

@@ -4,6 +4,7 @@ import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { clearCgroups, inCgroup } from './cgroup.ts';
 import { attachDisk, mountPointsOf } from './disk.ts';
 import { enterServer } from './find.ts';
 import { forgetNetwork, inNetwork, plugIn, unplug } from './network.ts';
@@ -39,6 +40,8 @@ export interface ServerOptions {
   /** What runs as the agent, in the server's own paths. */
   readonly agent: readonly string[];
   readonly logDirectory: string;
+  /** The directory of cgroup.ts. */
+  readonly cgroups: string | undefined;
   /** The data plane looks again after the link came or went. */
   readonly onLink: (linked: boolean) => Promise<void>;
 }
@@ -61,12 +64,14 @@ export function makeServer(options: ServerOptions): Server {
   let agent: Daemon | undefined;
   let wanted = false;
 
+  const intoServer = (pid: number) => [...inCgroup(options.cgroups, name), ...enterServer(pid)];
+
   const keepAgent = () => {
     if (machine === undefined || !wanted || agent !== undefined) return;
     const on = machine;
     const started = startDaemon({
       name: `${name}'s agent`,
-      command: [...enterServer(on.pid), ...CLEAN_ENVIRONMENT, ...options.agent],
+      command: [...intoServer(on.pid), ...CLEAN_ENVIRONMENT, ...options.agent],
       logFile: agentLog,
     });
     agent = started;
@@ -78,6 +83,7 @@ export function makeServer(options: ServerOptions): Server {
 
   const boot = async () => {
     if (machine !== undefined) throw new Error(`Cannot boot ${name}: it is up; cut its power first`);
+    await clearCgroups(options.cgroups, name);
     await attachDisk(name); // as /etc/fstab would
     await plugIn(name);
     machine = await startMachine(options, bootLog);
@@ -139,7 +145,7 @@ export function makeServer(options: ServerOptions): Server {
     agentPid,
     exec: async (command, execOptions) => {
       if (machine === undefined) throw new Error(`Cannot run ${command[0]} on ${name}: it has no power`);
-      return await tryRun([...enterServer(machine.pid), ...CLEAN_ENVIRONMENT, ...command], execOptions);
+      return await tryRun([...intoServer(machine.pid), ...CLEAN_ENVIRONMENT, ...command], execOptions);
     },
     agentLog,
     log: (lines) => tailOf(agentLog, lines),
@@ -153,17 +159,27 @@ interface Machine {
   readonly gone: Promise<void>;
 }
 
-async function startMachine({ name, checkout, minio }: ServerOptions, bootLog: string): Promise<Machine> {
+async function startMachine({ name, checkout, minio, cgroups }: ServerOptions, bootLog: string): Promise<Machine> {
   await mkdir(stateDirectory(name), { recursive: true });
-  const child = spawn(
-    'nsenter',
-    [
-      ...inNetwork(name).slice(1),
-      ...['unshare', '--fork', '--kill-child=SIGKILL', '--pid', '--mount', '--propagation', 'slave', '--uts', '--ipc'],
-      ...['sh', `${HERE}/server-root.sh`, name, checkout, minio, mountPointsOf(name), stateDirectory(name)],
+  const [file = '', ...args] = [
+    ...inCgroup(cgroups, name),
+    ...inNetwork(name),
+    ...[
+      'unshare',
+      '--fork',
+      '--kill-child=SIGKILL',
+      '--pid',
+      '--mount',
+      '--propagation',
+      'slave',
+      '--uts',
+      '--ipc',
+      '--cgroup',
     ],
-    { stdio: ['ignore', 'pipe', 'pipe'] },
-  );
+    ...['sh', `${HERE}/server-root.sh`, name, checkout, minio, mountPointsOf(name), stateDirectory(name)],
+    ...(cgroups === undefined ? [] : ['cgroup']),
+  ];
+  const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   const gone = once(child, 'exit').then(() => {});
   let said = '';
   let errors = '';

@@ -68,6 +68,11 @@ const linkOf = ({ apiUrl }: Launched) => {
   )?.[0];
 };
 
+function cgroupsOf(pid: number): string[] {
+  const all = readdirSync('/sys/fs/cgroup', { recursive: true, encoding: 'utf8' });
+  return all.filter((path) => path.endsWith(`pointsman-sandbox-${pid}`));
+}
+
 test('two sandboxes run side by side, and neither leaves anything behind when it is stopped or its launcher killed', async () => {
   const nothing = { mounts: [], run: [] };
   const both = await Promise.all([launch(), launch()]);
@@ -87,6 +92,7 @@ test('two sandboxes run side by side, and neither leaves anything behind when it
       for (const seen of namespaces) expect(processesOf(seen)).toEqual([]);
       const left = Object.keys(networkInterfaces());
       for (const device of devices) expect(left).not.toContain(device);
+      for (const { pid } of both) expect(cgroupsOf(pid)).toEqual([]);
     },
     { timeout: 5_000, interval: 20 },
   );

@@ -171,6 +171,18 @@ describe('a server', () => {
     expect(await get(`network/interfaces/macs/${server2.mac}/interface-id`)).toBe(server2.networkInterfaceId);
   });
 
+  test('has a cgroup hierarchy of its own, empty at every boot', async () => {
+    const { exec, powerCut, boot } = sandbox.server('server2');
+    const look = async () => (await exec(['sh', '-c', 'cat /proc/self/cgroup; ls -d /sys/fs/cgroup/*/'])).stdout;
+    expect(await look()).toContain('0::/\n');
+    expect((await exec(['mkdir', '/sys/fs/cgroup/mine'])).code).toBe(0);
+    expect(await look()).toContain('/sys/fs/cgroup/mine/');
+    await powerCut();
+    await boot();
+    expect(await look()).not.toContain('/sys/fs/cgroup/mine/');
+    await serveItsName('server2');
+  });
+
   test('sees its shared disk come and go, and what the other one wrote on it', async () => {
     const [one, two] = SERVERS.map((name) => sandbox.server(name));
     await one!.exec(['sh', '-c', 'echo hello >/mnt/efs/note']);
