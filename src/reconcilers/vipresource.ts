@@ -197,10 +197,13 @@ export function createVipReconciler(options: VipReconcilerOptions): VipReconcile
     }
   }
 
-  function tellDrift({ vip }: Judged, states: readonly RouteState[]): void {
+  function tellDrift({ vip, wish }: Judged, states: readonly RouteState[]): void {
+    // A move that has just begun is no drift.
+    if (wish.kind !== 'route' || vip.status?.target?.epoch !== wish.epoch) return;
     for (const { id, state, target } of states) {
+      if (!MENDABLE.has(state)) continue;
       // Only what had been in place can have been changed behind our back.
-      if (vip.status?.routeTables.find((route) => route.id === id)?.state !== 'InPlace') continue;
+      if (vip.status.routeTables.find((route) => route.id === id)?.state !== 'InPlace') continue;
       const [reason, what] =
         state === 'Missing'
           ? (['RouteCreated', 'was gone'] as const)
