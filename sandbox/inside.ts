@@ -244,7 +244,10 @@ async function startEc2(
     ec2,
     new Map(SERVERS.map((name) => [seeded[name].instanceId, there(servers.get(name), name)])),
   );
-  await startMetadata(seeded);
+  await Promise.all([
+    startMetadata(seeded),
+    ...SERVERS.map(async (name) => await servers.get(name)?.setMac(seeded[name].mac)),
+  ]);
   await followChanges(CHANGES_FILE, log, async () => {
     await Promise.all([dataPlane.refresh(), hypervisor.look()]);
   });

@@ -40,8 +40,11 @@ export async function makeRouter(): Promise<void> {
   await run([...inNetwork(ROUTER), 'sh', '-c', 'echo 1 >/proc/sys/net/ipv4/ip_forward']);
 }
 
-/** A namespace for a place, and its link to the router. Nothing is forwarded before the data plane says so. */
-export async function plugIn(name: PlaceName): Promise<void> {
+/**
+ * A namespace for a place, and its link to the router. Nothing is forwarded before the data plane says so.
+ * `mac`: as EC2 has it, where it is known.
+ */
+export async function plugIn(name: PlaceName, mac?: string): Promise<void> {
   const { address, gateway, prefixLength } = SITES[name];
   await ip(undefined, [`netns add ${name}`]);
   await ip(ROUTER, [
@@ -54,10 +57,15 @@ export async function plugIn(name: PlaceName): Promise<void> {
   ]);
   await ip(name, [
     'link set lo up',
+    ...(mac === undefined ? [] : [`link set eth0 address ${mac}`]),
     `address add ${address}/${prefixLength} dev eth0`,
     'link set eth0 up',
     `route add default via ${gateway}`,
   ]);
+}
+
+export async function setMac(name: PlaceName, mac: string): Promise<void> {
+  await ip(name, [`link set eth0 address ${mac}`]);
 }
 
 /**

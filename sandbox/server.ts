@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { clearCgroups, inCgroup } from './cgroup.ts';
 import { attachDisk, mountPointsOf } from './disk.ts';
 import { enterServer } from './find.ts';
-import { forgetNetwork, inNetwork, plugIn, unplug } from './network.ts';
+import { forgetNetwork, inNetwork, plugIn, setMac, unplug } from './network.ts';
 import { childrenOf, listProcesses } from './processes.ts';
 import { type Daemon, type RunOptions, type RunResult, startDaemon, tailOf, tryRun } from './run.ts';
 import type { ServerName } from './topology.ts';
@@ -16,6 +16,8 @@ import type { ServerName } from './topology.ts';
 export interface Server {
   readonly name: ServerName;
   readonly isUp: () => boolean;
+  /** The hardware address of its interface, as EC2 gave it: from now on, and after every boot. */
+  setMac(mac: string): Promise<void>;
   boot(): Promise<void>;
   /** The link first, then every process, by the kernel: nothing says goodbye. The shared disk keeps what it has. */
   cutPower(): Promise<void>;
@@ -63,6 +65,7 @@ export function makeServer(options: ServerOptions): Server {
   let machine: Machine | undefined;
   let agent: Daemon | undefined;
   let wanted = false;
+  let mac: string | undefined;
 
   const intoServer = (pid: number) => [...inCgroup(options.cgroups, name), ...enterServer(pid)];
 
@@ -85,7 +88,7 @@ export function makeServer(options: ServerOptions): Server {
     if (machine !== undefined) throw new Error(`Cannot boot ${name}: it is up; cut its power first`);
     await clearCgroups(options.cgroups, name);
     await attachDisk(name); // as /etc/fstab would
-    await plugIn(name);
+    await plugIn(name, mac);
     machine = await startMachine(options, bootLog);
     await onLink(true);
     keepAgent();
@@ -123,6 +126,10 @@ export function makeServer(options: ServerOptions): Server {
   return {
     name,
     isUp: () => machine !== undefined,
+    setMac: async (given) => {
+      mac = given;
+      if (machine !== undefined) await setMac(name, given);
+    },
     boot,
     cutPower,
     shutDown: async (graceMs) => {
