@@ -15,6 +15,9 @@ declare module 'vitest' {
 /** One API server with our CRDs for all test files, started when the first of them asks for it. */
 export default function setup(project: TestProject): () => Promise<void> {
   const dir = mkdtempSync(join(tmpdir(), 'pointsman-tests-'));
+  const removeDir = () => rmSync(dir, { recursive: true, force: true });
+  // After Ctrl-C the teardown below does not run.
+  process.once('exit', removeDir);
   let starting: Promise<ApiServer> | undefined;
   const door = createServer((_, response) => {
     starting ??= startWithCrds();
@@ -34,7 +37,8 @@ export default function setup(project: TestProject): () => Promise<void> {
     door.close();
     const server = await starting?.catch(() => undefined);
     await server?.stop();
-    rmSync(dir, { recursive: true, force: true });
+    process.off('exit', removeDir);
+    removeDir();
   };
 }
 

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { createWriteStream, mkdtempSync } from 'node:fs';
+import { createWriteStream, mkdtempSync, rmSync } from 'node:fs';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -123,7 +123,15 @@ const READY_WITHIN_MS = 120_000;
 
 async function start(): Promise<ApiServer> {
   const dir = mkdtempSync(join(tmpdir(), 'pointsman-apiserver-'));
+  // After Ctrl-C no teardown runs; the daemons are killed by the kernel then.
+  const removeDir = () => rmSync(dir, { recursive: true, force: true });
+  process.once('exit', removeDir);
   const running: Daemon[] = [];
+  const stop = async () => {
+    await Promise.all(running.map((daemon) => daemon.kill()));
+    process.off('exit', removeDir);
+    await rm(dir, { recursive: true, force: true });
+  };
   try {
     const [etcdPort, etcdPeerPort, port] = await freePorts(3);
     const etcdUrl = `http://127.0.0.1:${etcdPort}`;
@@ -173,19 +181,12 @@ async function start(): Promise<ApiServer> {
         const { header } = await etcdCall(etcdUrl, 'kv/range', { key: Buffer.from('/').toString('base64') });
         await etcdCall(etcdUrl, 'kv/compaction', { revision: header.revision, physical: true });
       },
-      async stop() {
-        await stopAll(running, dir);
-      },
+      stop,
     };
   } catch (error) {
-    await stopAll(running, dir);
+    await stop();
     throw error;
   }
-}
-
-async function stopAll(running: readonly Daemon[], dir: string): Promise<void> {
-  await Promise.all(running.map((daemon) => daemon.kill()));
-  await rm(dir, { recursive: true, force: true });
 }
 
 async function untilReady(address: ApiServerAddress, server: Daemon): Promise<void> {
