@@ -1,5 +1,5 @@
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
-import { dirname, join, relative } from 'node:path';
+import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build as bundle } from 'esbuild';
 
@@ -20,9 +20,17 @@ const PROGRAMS = {
 /** Node's own modules are asked for by `require` in bundled CommonJS packages, which an ES module does not have. */
 const REQUIRE = "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);";
 
-/** Writes `dist/*.mjs`. A file that is in use is replaced whole or not at all, so several may build at once. */
-export async function build(): Promise<void> {
-  const { outputFiles } = await bundle({
+/** What the last build read, and when it began; nothing is built while all of that is older. */
+const STAMP = join(TOP, 'dist', 'built.json');
+
+/**
+ * Brings `dist/*.mjs` up to date; false when it was. A file that is in use is replaced whole or not at all, so several
+ * may build at once.
+ */
+export async function build(): Promise<boolean> {
+  if (await isFresh()) return false;
+  const beganMs = Date.now();
+  const { outputFiles, metafile } = await bundle({
     absWorkingDir: TOP,
     entryPoints: PROGRAMS,
     outdir: 'dist',
@@ -37,10 +45,31 @@ export async function build(): Promise<void> {
     sourcemap: true,
     sourcesContent: false,
     write: false,
+    metafile: true,
     logLevel: 'error',
   });
   await mkdir(join(TOP, 'dist'), { recursive: true });
   await Promise.all(outputFiles.map(({ path, contents }) => replace(path, contents)));
+  const stamp: Stamp = { beganMs, inputs: ['build.ts', ...Object.keys(metafile.inputs)] };
+  await replace(STAMP, Buffer.from(JSON.stringify(stamp)));
+  return true;
+}
+
+interface Stamp {
+  readonly beganMs: number;
+  readonly inputs: readonly string[];
+}
+
+async function isFresh(): Promise<boolean> {
+  try {
+    const { beganMs, inputs } = JSON.parse(await readFile(STAMP, 'utf8')) as Stamp; // our own file
+    const outputs = Object.keys(PROGRAMS).map((name) => stat(join(TOP, 'dist', `${name}.mjs`)));
+    const read = await Promise.all(inputs.map((input) => stat(join(TOP, input))));
+    await Promise.all(outputs);
+    return read.every(({ mtimeMs }) => mtimeMs < beganMs);
+  } catch {
+    return false; // one is missing
+  }
 }
 
 async function replace(path: string, contents: Uint8Array): Promise<void> {
@@ -53,8 +82,7 @@ async function replace(path: string, contents: Uint8Array): Promise<void> {
 
 if (import.meta.main) {
   const from = performance.now();
-  await build();
-  process.stdout.write(
-    `built ${Object.keys(PROGRAMS).join(', ')} in ${Math.round(performance.now() - from)} ms, see ${relative(process.cwd(), join(TOP, 'dist'))}\n`,
-  );
+  const built = await build();
+  const took = `${Math.round(performance.now() - from)} ms`;
+  process.stdout.write(`${Object.keys(PROGRAMS).join(', ')}: ${built ? `built in ${took}` : 'up to date'}\n`);
 }

@@ -1,5 +1,7 @@
 import { defineConfig } from 'vitest/config';
 
+const ON_A_SANDBOX = ['test/sandbox/leftovers.test.ts', 'test/sandbox/sandbox.test.ts'];
+
 /** `fast`: everything but the sandbox. `e2e`: whole scenarios on the sandbox. `vitest run --project fast` runs one. */
 export default defineConfig({
   test: {
@@ -17,7 +19,7 @@ export default defineConfig({
         test: {
           name: 'fast',
           include: ['test/**/*.test.ts', 'src/**/*.test.ts'],
-          exclude: ['test/e2e/**'],
+          exclude: ['test/e2e/**', ...ON_A_SANDBOX],
           globalSetup: ['test/globalsetup.ts'],
         },
       },
@@ -25,7 +27,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'e2e',
-          include: ['test/e2e/**/*.test.ts'],
+          include: ['test/e2e/**/*.test.ts', ...ON_A_SANDBOX],
           testTimeout: 180_000,
           // A sandbox each: more of them on two cores only measure each other.
           fileParallelism: false,

@@ -37,7 +37,8 @@ export interface ControlPlaneOptions {
 
 const READY_POLL_MS = 50;
 const CALL_LIMIT_MS = 10_000;
-const TOKEN_SECONDS = 3600;
+/** Nobody rotates the controller's, as a kubelet would. */
+const TOKEN_SECONDS = 24 * 3600;
 
 export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
   const { directory, logDirectory } = options;

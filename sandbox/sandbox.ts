@@ -4,6 +4,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { build } from '../build.ts';
 import { describeError } from '../src/base/errors.ts';
+import type { Bucket, FaultRule, TracedCall } from '../tools/faultproxy/faults.ts';
 import { toolPath } from '../tools/locate.ts';
 import type { SeededCloud } from '../tools/moto/seed.ts';
 import { makeCgroups } from './cgroup.ts';
@@ -36,8 +37,9 @@ export interface Sandbox {
   /** Of an admin, for the host. */
   readonly kubeconfig: string;
   readonly apiUrl: string;
-  /** The fault proxy in front of the emulated AWS; `POST /_ctl` there commands it. */
+  /** Where the controller finds AWS: the fault proxy in front of the emulator. */
   readonly awsEndpoint: string;
+  readonly faults: Faults;
   readonly ids: SeededCloud;
   /** The built kubectl, as admin. @throws with its stderr, where its code is not 0 */
   kubectl(args: readonly string[], options?: RunOptions): Promise<string>;
@@ -75,6 +77,19 @@ export interface Sandbox {
   /** The pid of its pid 1, on the host. */
   readonly pid: number;
   stop(): Promise<void>;
+}
+
+/** What goes wrong with calls to AWS; see tools/faultproxy. */
+export interface Faults {
+  rule(rule: FaultRule): Promise<void>;
+  /** Throttles an action, or `*`. */
+  bucket(action: string, bucket: Bucket): Promise<void>;
+  /** Adds `ms` to every call of an action, or of `*`. */
+  latency(action: string, ms: number): Promise<void>;
+  /** The last calls, oldest first. */
+  trace(): Promise<TracedCall[]>;
+  /** No fault, no latency, an empty trace. */
+  reset(): Promise<void>;
 }
 
 export interface Link {
@@ -127,7 +142,7 @@ export async function startSandbox({ onProgress = () => {}, programs = true }: S
     const tools = { etcd: etcd!, apiserver: apiserver!, kubectl: kubectl!, minio: minio! }; // four were asked for
     const [ids] = await Promise.all([
       inside.call.start({ address, prefixLength, device: 'host0', tools, cgroups }),
-      ...(programs ? [step('build the programs', build)] : []),
+      ...(programs ? [step('build the programs', build, { limitMs: 120_000 })] : []),
     ]);
     if (programs) {
       const { call } = inside;
@@ -172,6 +187,7 @@ function makeSandbox({ child, pid, root, device, address, inside, ids, kubectl }
     kubeconfig,
     apiUrl: `https://${address}:${API_PORT}`,
     awsEndpoint: `http://${address}:${AWS_PORT}`,
+    faults: faultsAt(`http://${address}:${AWS_PORT}/_ctl`),
     kubectl: (args, options) =>
       run([kubectl, ...args], {
         ...options,
@@ -220,6 +236,21 @@ function makeSandbox({ child, pid, root, device, address, inside, ids, kubectl }
       await tryRun(['ip', 'link', 'del', device]);
       await end(child);
     },
+  };
+}
+
+function faultsAt(url: string): Faults {
+  const command = async (wish?: object): Promise<TracedCall[]> => {
+    const sent = wish === undefined ? {} : { method: 'POST', body: JSON.stringify(wish) };
+    const answer = await fetch(url, { ...sent, signal: AbortSignal.timeout(5_000) });
+    return ((await answer.json()) as { trace: TracedCall[] }).trace; // `obey` in tools/faultproxy/proxy.ts
+  };
+  return {
+    rule: async (rule) => void (await command({ rules: [rule] })),
+    bucket: async (action, bucket) => void (await command({ buckets: { [action]: bucket } })),
+    latency: async (action, ms) => void (await command({ latencyMs: { [action]: ms } })),
+    trace: () => command(),
+    reset: async () => void (await command({ reset: true })),
   };
 }
 

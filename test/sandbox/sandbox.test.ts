@@ -232,6 +232,14 @@ describe('a server', () => {
   });
 });
 
+test('AWS fails as it is told to, for the calls it is told', async () => {
+  await sandbox.faults.rule({ action: 'DescribeInstances', fault: 'unauthorized' });
+  await expect(stateOf('server1')).rejects.toThrow('not authorized');
+  expect(await stateOf('server1')).toBe('running');
+  expect((await sandbox.faults.trace()).filter(({ fault }) => fault === 'unauthorized')).toHaveLength(1);
+  await sandbox.faults.reset();
+});
+
 test('the API server answers the host, by the certificate that the kubeconfig names', async () => {
   expect(await sandbox.kubectl(['get', 'serviceaccounts', '-n', 'storage', '-o', 'name'])).toContain(
     'serviceaccount/pointsman-agent-server1',
