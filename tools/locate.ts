@@ -56,7 +56,7 @@ export async function toolPath(name: ToolName, options: LocateOptions = {}): Pro
   tried.push(`build: ${failure}`);
   throw new Error(
     `Cannot find ${name}: nothing that was tried worked\n${tried.map((line) => `  - ${line}`).join('\n')}\n` +
-      'See what the machine lacks with: npm run tools',
+      'See what the machine lacks with: node_modules/.bin/node tools/install.ts',
   );
 }
 

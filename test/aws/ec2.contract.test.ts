@@ -11,7 +11,7 @@ import { CREDENTIALS, type Emulator, REGION, startEmulator } from './emulator.ts
  * make the simulator prove things about another world.
  */
 
-const CALL: Call = { timeoutMs: 5_000, urgent: true };
+const CALL: Call = { timeoutMs: 20_000, urgent: true };
 const VIP = '10.1.0.20/32';
 
 let aws: Emulator;
@@ -148,7 +148,7 @@ const FAULTS = {
   unanswered: 'internalError',
   hang: 'hang',
   lostReply: 'lostReply',
-} as const satisfies Record<Ec2Fault['fault'], string>;
+} as const satisfies Record<Exclude<Ec2Fault['fault'], 'stale'>, string>;
 
 function sdkSubject(): Subject {
   const power = async (command: StopInstancesCommand | StartInstancesCommand) => {
@@ -160,8 +160,10 @@ function sdkSubject(): Subject {
   const InstanceIds = [cloud.server1.instanceId];
   return {
     ec2: aws.ec2,
-    fail: ({ verb, fault, times }) =>
-      aws.proxy.rule({ action: ACTIONS[verb] ?? verb, fault: FAULTS[fault], times: times ?? 1 }),
+    fail: ({ verb, fault, times }) => {
+      if (fault === 'stale') throw new Error('moto is never stale');
+      aws.proxy.rule({ action: ACTIONS[verb] ?? verb, fault: FAULTS[fault], times: times ?? 1 });
+    },
     stopServer1: () => power(new StopInstancesCommand({ InstanceIds })),
     startServer1: () => power(new StartInstancesCommand({ InstanceIds })),
   };

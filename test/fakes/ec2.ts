@@ -23,7 +23,8 @@ export type Ec2Verb = Exclude<keyof Ec2, 'region'>;
 
 export interface Ec2Fault {
   readonly verb: Ec2Verb;
-  readonly fault: 'throttled' | 'denied' | 'unanswered' | 'hang' | 'lostReply';
+  /** `stale`, of describeRoutes alone: the answer is what stood before the last change, as EC2's may be for a while. */
+  readonly fault: 'throttled' | 'denied' | 'unanswered' | 'hang' | 'lostReply' | 'stale';
   /** How many calls it takes. Default: 1. */
   readonly times?: number;
   /** Only calls about this route table, interface, instance or VPC. */
@@ -45,7 +46,7 @@ export class FakeEc2 implements Ec2 {
   /** Added to every call. */
   latencyMs = 0;
   readonly #clock: Clock;
-  readonly #tables = new Map<string, { vpcId: string; targets: Map<string, string> }>();
+  readonly #tables = new Map<string, Table>();
   readonly #instances = new Map<string, Instance>();
   readonly #vpcs = new Map<string, Vpc>();
   readonly #faults: { fault: Ec2Fault; left: number }[] = [];
@@ -62,7 +63,7 @@ export class FakeEc2 implements Ec2 {
   }
 
   addTable(id: string, vpcId: string): void {
-    this.#tables.set(id, { vpcId, targets: new Map() });
+    this.#tables.set(id, { vpcId, targets: new Map(), before: new Map() });
   }
 
   removeTable(id: string): void {
@@ -96,9 +97,7 @@ export class FakeEc2 implements Ec2 {
 
   /** Somebody else points a route somewhere, or, with undefined, deletes it. */
   setRoute(tableId: string, destination: string, target: string | undefined): void {
-    const table = this.#table(tableId, 'set a route');
-    if (target === undefined) table.targets.delete(destination);
-    else table.targets.set(destination, target);
+    change(this.#table(tableId, 'set a route'), destination, target);
   }
 
   routeOf(tableId: string, destination: string): Route | undefined {
@@ -120,7 +119,7 @@ export class FakeEc2 implements Ec2 {
       'describeRoutes',
       tableIds,
       call,
-      () => new Map(tableIds.map((id) => [id, this.#routeTable(id) ?? ('missing' as const)])),
+      (stale) => new Map(tableIds.map((id) => [id, this.#routeTable(id, stale) ?? ('missing' as const)])),
     );
   }
 
@@ -134,7 +133,7 @@ export class FakeEc2 implements Ec2 {
       if (table.targets.has(route.destination)) {
         throw new RouteExists(`Cannot create the route ${route.destination} in ${route.tableId}: RouteAlreadyExists`);
       }
-      table.targets.set(route.destination, route.networkInterfaceId);
+      change(table, route.destination, route.networkInterfaceId);
     });
   }
 
@@ -148,15 +147,17 @@ export class FakeEc2 implements Ec2 {
         throw new NoSuchRoute(`Cannot replace the route ${route.destination} in ${route.tableId}: no route defined`);
       }
       this.#requireInterface(route.networkInterfaceId);
-      table.targets.set(route.destination, route.networkInterfaceId);
+      change(table, route.destination, route.networkInterfaceId);
     });
   }
 
   async deleteRoute(route: { tableId: string; destination: string }, call: Call): Promise<void> {
     await this.#answer('deleteRoute', [route.tableId], call, () => {
-      if (!this.#table(route.tableId, 'delete a route').targets.delete(route.destination)) {
+      const table = this.#table(route.tableId, 'delete a route');
+      if (!table.targets.has(route.destination)) {
         throw new NoSuchRoute(`Cannot delete the route ${route.destination} in ${route.tableId}: no route defined`);
       }
+      change(table, route.destination, undefined);
     });
   }
 
@@ -181,14 +182,14 @@ export class FakeEc2 implements Ec2 {
   }
 
   /** Time passes, faults strike, and only then is the state touched. */
-  async #answer<T>(verb: Ec2Verb, about: readonly string[], call: Call, act: () => T): Promise<T> {
+  async #answer<T>(verb: Ec2Verb, about: readonly string[], call: Call, act: (stale: boolean) => T): Promise<T> {
     this.calls.push({ verb, about });
     const fault = this.#nextFault(verb, about);
     if (fault === 'hang' || call.signal?.aborted) await this.#silence(verb, call);
     await this.#pass(verb, call);
     const error = errorOf(fault, verb);
     if (error !== undefined) throw error;
-    const result = act();
+    const result = act(fault === 'stale');
     if (fault === 'lostReply') throw unanswered(verb, 'the connection was lost');
     return result;
   }
@@ -216,7 +217,7 @@ export class FakeEc2 implements Ec2 {
     throw unanswered(verb, `EC2 has not answered within ${call.timeoutMs} ms`);
   }
 
-  #table(id: string, deed: string): { vpcId: string; targets: Map<string, string> } {
+  #table(id: string, deed: string): Table {
     const table = this.#tables.get(id);
     if (table === undefined) throw new Missing(`Cannot ${deed} in ${id}: InvalidRouteTableID.NotFound`);
     return table;
@@ -240,10 +241,10 @@ export class FakeEc2 implements Ec2 {
     );
   }
 
-  #routeTable(id: string): RouteTable | undefined {
+  #routeTable(id: string, stale = false): RouteTable | undefined {
     const table = this.#tables.get(id);
     if (table === undefined) return undefined;
-    const routes = [...table.targets].map(([destination, target]): Route => {
+    const routes = [...(stale ? table.before : table.targets)].map(([destination, target]): Route => {
       return { destination, target, state: this.#takesTraffic(target) ? 'active' : 'blackhole' };
     });
     return { id, vpcId: table.vpcId, routes };
@@ -255,6 +256,19 @@ export class FakeEc2 implements Ec2 {
     const attached = owner?.interfaces.some((nic) => nic.id === target && nic.attached) ?? false;
     return attached && (owner?.state === 'running' || owner?.state === 'pending');
   }
+}
+
+interface Table {
+  readonly vpcId: string;
+  readonly targets: Map<string, string>;
+  /** What stood before the last change. */
+  before: ReadonlyMap<string, string>;
+}
+
+function change(table: Table, destination: string, target: string | undefined): void {
+  table.before = new Map(table.targets);
+  if (target === undefined) table.targets.delete(destination);
+  else table.targets.set(destination, target);
 }
 
 function errorOf(fault: Ec2Fault['fault'] | undefined, verb: Ec2Verb): AwsError | undefined {

@@ -21,42 +21,61 @@ import {
   StopInstancesCommand,
   TerminateInstancesCommand,
 } from '@aws-sdk/client-ec2';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type SeededCloud, seedCloud } from '../../tools/moto/seed.ts';
 import { type Moto, type MotoOptions, startMoto } from '../../tools/moto/server.ts';
 import { isAlive } from './alive.ts';
 
 const VIP = '10.1.0.20/32';
-const TIMEOUT_MS = 120_000;
+const TIMEOUT_MS = 180_000;
 
+interface Running {
+  readonly moto: Moto;
+  readonly ec2: EC2Client;
+  readonly changesFile: string;
+}
+
+let plain: Running;
+let hypervised: Running;
 const cleanUps: (() => Promise<void>)[] = [];
-afterEach(async () => {
-  for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
-});
+const endings: (() => Promise<void>)[] = [];
 
-async function start(
-  options: Omit<MotoOptions, 'dir'> = {},
-): Promise<{ moto: Moto; cloud: SeededCloud; ec2: EC2Client }> {
-  const dir = await directory();
-  const moto = await startMoto({ dir, ...options });
-  const cloud = await seedCloud(moto.endpoint);
+beforeAll(async () => {
+  [plain, hypervised] = await Promise.all([run({}, endings), run({ hypervisor: true }, endings)]);
+}, TIMEOUT_MS);
+afterEach(async () => await unwind(cleanUps));
+afterAll(async () => await unwind(endings));
+
+async function run(options: Omit<MotoOptions, 'dir'>, undo: (() => Promise<void>)[]): Promise<Running> {
+  const dir = await directory(undo);
+  const changesFile = join(dir, 'changes');
+  const moto = await startMoto({ dir, changesFile, ...options });
   const ec2 = new EC2Client({
-    region: cloud.region,
+    region: 'us-east-1',
     endpoint: moto.endpoint,
     credentials: { accessKeyId: 'testing', secretAccessKey: 'testing' },
     maxAttempts: 1,
   });
-  cleanUps.push(async () => {
+  undo.push(async () => {
     ec2.destroy();
     await moto.stop();
   });
-  return { moto, cloud, ec2 };
+  return { moto, ec2, changesFile };
 }
 
-async function directory(): Promise<string> {
+/** A running emulator with the cloud made anew in it. */
+async function seeded(running: Running): Promise<Running & { readonly cloud: SeededCloud }> {
+  return { ...running, cloud: await seedCloud(running.moto.endpoint) };
+}
+
+async function directory(undo: (() => Promise<void>)[]): Promise<string> {
   const dir = await mkdtemp(join(tmpdir(), 'pointsman-moto-'));
-  cleanUps.push(async () => await rm(dir, { recursive: true, force: true }));
+  undo.push(async () => await rm(dir, { recursive: true, force: true }));
   return dir;
+}
+
+async function unwind(undo: (() => Promise<void>)[]): Promise<void> {
+  for (const step of undo.splice(0).reverse()) await step();
 }
 
 async function look(ec2: EC2Client, id: string) {
@@ -71,8 +90,9 @@ async function route(ec2: EC2Client, tableId: string) {
 
 describe('the seeded cloud', { timeout: TIMEOUT_MS }, () => {
   test('has the ids that the examples name, in every fresh server and after every reset', async () => {
-    const { moto, cloud } = await start();
-    expect(await seedCloud(moto.endpoint)).toEqual(cloud);
+    const { cloud } = await seeded(plain);
+    expect((await seeded(plain)).cloud).toEqual(cloud);
+    expect((await seeded(hypervised)).cloud).toEqual(cloud);
     expect(cloud).toMatchObject({
       region: 'us-east-1',
       vpcId: 'vpc-75e173e4eaede5fe8',
@@ -96,7 +116,7 @@ describe('the seeded cloud', { timeout: TIMEOUT_MS }, () => {
   });
 
   test('starts without a route to the VIP, and with source/destination checks on', async () => {
-    const { cloud, ec2 } = await start();
+    const { cloud, ec2 } = await seeded(plain);
     for (const table of [cloud.mainTableId, cloud.routeATableId, cloud.routeBTableId]) {
       expect(await route(ec2, table)).toBeUndefined();
     }
@@ -108,7 +128,7 @@ describe('the seeded cloud', { timeout: TIMEOUT_MS }, () => {
 
 describe('routes', { timeout: TIMEOUT_MS }, () => {
   test('behave as EC2 documents where moto does not', async () => {
-    const { cloud, ec2 } = await start();
+    const { cloud, ec2 } = await seeded(plain);
     const RouteTableId = cloud.routeATableId;
     const NetworkInterfaceId = cloud.server1.networkInterfaceId;
     const create = { RouteTableId, DestinationCidrBlock: VIP, NetworkInterfaceId };
@@ -146,7 +166,7 @@ describe('routes', { timeout: TIMEOUT_MS }, () => {
   });
 
   test('a detached interface is a black hole', async () => {
-    const { cloud, ec2 } = await start();
+    const { cloud, ec2 } = await seeded(plain);
     const made = await ec2.send(new CreateNetworkInterfaceCommand({ SubnetId: cloud.subnets.A2.id }));
     const NetworkInterfaceId = made.NetworkInterface?.NetworkInterfaceId;
     const attached = await ec2.send(
@@ -167,7 +187,7 @@ describe('routes', { timeout: TIMEOUT_MS }, () => {
 
 describe('instances', { timeout: TIMEOUT_MS }, () => {
   test('are stopping until the hypervisor says that they are stopped', async () => {
-    const { moto, cloud, ec2 } = await start({ hypervisor: true });
+    const { moto, cloud, ec2 } = await seeded(hypervised);
     const id = cloud.server1.instanceId;
     const door = `${moto.endpoint}/pointsman/instances/${id}`;
     const report = async (state: string) =>
@@ -209,7 +229,7 @@ describe('instances', { timeout: TIMEOUT_MS }, () => {
   });
 
   test('a guest that powers itself off is stopped, and not by a user', async () => {
-    const { moto, cloud, ec2 } = await start({ hypervisor: true });
+    const { moto, cloud, ec2 } = await seeded(hypervised);
     const id = cloud.server1.instanceId;
     await fetch(`${moto.endpoint}/pointsman/instances/${id}/state`, { method: 'POST', body: '{"state":"stopped"}' });
     expect(await look(ec2, id)).toMatchObject({
@@ -219,7 +239,7 @@ describe('instances', { timeout: TIMEOUT_MS }, () => {
   });
 
   test('are not stopped while they are protected, and a dry run says so', async () => {
-    const { cloud, ec2 } = await start();
+    const { cloud, ec2 } = await seeded(plain);
     const InstanceId = cloud.server1.instanceId;
     const InstanceIds = [InstanceId];
     await expect(ec2.send(new StopInstancesCommand({ InstanceIds, DryRun: true }))).rejects.toMatchObject({
@@ -238,25 +258,24 @@ describe('instances', { timeout: TIMEOUT_MS }, () => {
   });
 
   test('do not hibernate unless they are configured for it', async () => {
-    const { cloud, ec2 } = await start();
+    const { cloud, ec2 } = await seeded(plain);
     await expect(
       ec2.send(new StopInstancesCommand({ InstanceIds: [cloud.server1.instanceId], Hibernate: true })),
     ).rejects.toMatchObject({ name: 'UnsupportedHibernationConfiguration' });
   });
 
   test('without a hypervisor the stop takes as long as was asked', async () => {
-    const { cloud, ec2 } = await start({ env: { MOTO_AWS_STOP_SECONDS: '0.3' } });
+    const { cloud, ec2 } = await seeded(await run({ env: { MOTO_AWS_STOP_SECONDS: '2' } }, cleanUps));
     const id = cloud.server1.instanceId;
     await ec2.send(new StopInstancesCommand({ InstanceIds: [id] }));
     expect(await look(ec2, id)).toMatchObject({ State: { Name: 'stopping' } });
-    await expect.poll(async () => (await look(ec2, id))?.State?.Name, { timeout: 5_000 }).toBe('stopped');
+    await expect.poll(async () => (await look(ec2, id))?.State?.Name, { timeout: 20_000 }).toBe('stopped');
   });
 });
 
 describe('changes', { timeout: TIMEOUT_MS }, () => {
   test('are in the file before the answer is, and wake whoever watches it', async () => {
-    const changesFile = join(await directory(), 'changes');
-    const { moto, cloud, ec2 } = await start({ changesFile, hypervisor: true });
+    const { moto, cloud, ec2, changesFile } = await seeded(hypervised);
     const count = async () => Number(await readFile(changesFile, 'utf8'));
     const grows = async (change: () => Promise<unknown>) => {
       const before = await count();
@@ -298,7 +317,7 @@ describe('changes', { timeout: TIMEOUT_MS }, () => {
 test('the emulator ends when whoever started it is gone', { timeout: TIMEOUT_MS }, async () => {
   const server = join(import.meta.dirname, '../../tools/moto/server.ts');
   const script = `const { startMoto } = await import(${JSON.stringify(server)});
-    const moto = await startMoto({ dir: ${JSON.stringify(await directory())} });
+    const moto = await startMoto({ dir: ${JSON.stringify(await directory(cleanUps))} });
     console.log(moto.pid);
     setInterval(() => {}, 1000);`;
   const starter = spawn(process.execPath, ['--input-type=module', '-e', script], {

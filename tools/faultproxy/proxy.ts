@@ -3,7 +3,6 @@ import { Agent, createServer, type IncomingMessage, request, type ServerResponse
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
-import { describeError } from '../../src/base/errors.ts';
 import { Buckets } from './buckets.ts';
 import { type Answer, answerOf, type Bucket, type FaultRule, type TracedCall } from './faults.ts';
 
@@ -63,10 +62,8 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
   const server = createServer((req, res) => {
     const handled =
       req.url === '/_ctl' ? obey(control, req, res) : pass(world, target, agent, stopped.signal, req, res);
-    handled.catch((error) => {
-      process.stderr.write(stopped.signal.aborted ? '' : `fault proxy: ${describeError(error)}\n`);
-      req.socket.destroy();
-    });
+    // The target is gone, or we are stopping: the caller sees a connection that is cut.
+    handled.catch(() => req.socket.destroy());
   });
   const host = options.host ?? '127.0.0.1';
   server.listen(options.port ?? 0, host);

@@ -71,7 +71,7 @@ const SUBNETS = {
  * same ids, so manifests/examples can name them.
  */
 const GENERATOR_START = 42;
-const SETTLE_TIMEOUT_MS = 15_000;
+const SETTLE_TIMEOUT_MS = 60_000;
 
 /** Empties the emulator at `endpoint` and builds the article's VPC in it. The ids are the same every time. */
 export async function seedCloud(endpoint: string): Promise<SeededCloud> {
