@@ -9,11 +9,13 @@ const SHUTDOWN_MS = 3_000;
 /** Does with the servers what was asked of EC2, and tells EC2 when it is done. */
 export interface Hypervisor {
   /** Looks at every instance and acts, without waiting for what takes time. */
-  look(): Promise<void>;
+  look(): void;
 }
 
 export function makeHypervisor(log: Log, ec2: Ec2Backdoor, servers: ReadonlyMap<string, Server>): Hypervisor {
   const busy = new Set<string>();
+  /** Asked for while they were busy. */
+  const again = new Set<string>();
   const reboots = new Map<string, number>();
 
   const follow = async (id: string, server: Server): Promise<void> => {
@@ -30,17 +32,23 @@ export function makeHypervisor(log: Log, ec2: Ec2Backdoor, servers: ReadonlyMap<
     if (confirmation !== undefined) await ec2.confirm(id, confirmation);
   };
 
+  const look = (id: string, server: Server): void => {
+    if (busy.has(id)) {
+      again.add(id);
+      return;
+    }
+    busy.add(id);
+    void follow(id, server)
+      .catch((error: unknown) => log.error('hypervisor failed', { server: server.name, error: describeError(error) }))
+      .finally(() => {
+        busy.delete(id);
+        if (again.delete(id)) look(id, server);
+      });
+  };
+
   return {
-    look: async () => {
-      for (const [id, server] of servers) {
-        if (busy.has(id)) continue;
-        busy.add(id);
-        void follow(id, server)
-          .catch((error: unknown) =>
-            log.error('hypervisor failed', { server: server.name, error: describeError(error) }),
-          )
-          .finally(() => busy.delete(id));
-      }
+    look: () => {
+      for (const [id, server] of servers) look(id, server);
     },
   };
 }

@@ -249,7 +249,8 @@ async function startEc2(
     ...SERVERS.map(async (name) => await servers.get(name)?.setMac(seeded[name].mac)),
   ]);
   await followChanges(CHANGES_FILE, log, async () => {
-    await Promise.all([dataPlane.refresh(), hypervisor.look()]);
+    hypervisor.look();
+    await dataPlane.refresh();
   });
   return dataPlane;
 }

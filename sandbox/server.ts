@@ -80,7 +80,8 @@ export function makeServer(options: ServerOptions): Server {
     agent = started;
     void started.exited.then(() => {
       agent = undefined;
-      if (machine === on && wanted) setTimeout(keepAgent, RESTART_AFTER_MS);
+      // Its end may be heard only after the next boot, which then found it still there.
+      setTimeout(keepAgent, RESTART_AFTER_MS);
     });
   };
 
