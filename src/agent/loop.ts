@@ -16,6 +16,7 @@ import { createGroupAgent, type GroupAgent, type GroupContext } from './group.ts
 import { createHost } from './host.ts';
 import { killAll } from './kill.ts';
 import { createLeaseKeeper, type Prepared } from './leasekeeper.ts';
+import { markOf } from './mark.ts';
 import type { Instance } from './metadata.ts';
 import { mountAt } from './mounts.ts';
 import { createDiskProbe, type DiskProbe } from './probe.ts';
@@ -59,11 +60,6 @@ export interface NodeAgentOptions {
 
 const LIST_LIMIT_MS = 3_000;
 const SYNC_LOOK_MS = 10;
-
-/** The mark of everything that a node's agent starts; the group's name follows, of the agent itself none. */
-export function markOf(namespace: string, node: string, group?: string): string {
-  return [namespace, node, ...(group === undefined ? [] : [group])].join('/');
-}
 
 export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
   const { namespace, node, runDir, clock, log, watches, api } = options;
@@ -244,6 +240,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
 
   /** For a new incarnation: everything this node ever started is ended first, found by its marks, not by memory. */
   async function prepare(found: { readonly bootId: string } | undefined, signal: AbortSignal): Promise<Prepared> {
+    log.info('ending everything, for a new incarnation');
     const [listed] = await Promise.all([
       api.list(failoverGroups, namespace, { signal, timeoutMs: LIST_LIMIT_MS }),
       ...[...groups.values()].map((group) => group.kill('a new incarnation begins')),

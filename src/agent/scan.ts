@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 
 /** One process, as `/proc/PID/stat` shows it (proc_pid_stat(5)). */
 export interface Process {
@@ -21,8 +22,10 @@ export interface Scan {
   readonly unclear: readonly number[];
 }
 
-/** A process that has just been exec'd shows an empty environment for a moment; an older one simply has none. */
+/** A process in its exec shows an empty environment for a moment, and so does one in its exit; an older one has none. */
 const EXEC_TICKS = 200;
+const EMPTY_LOOKS = 5;
+const EMPTY_PAUSE_MS = 2;
 /** How long one environment may take to be read. */
 const READ_LIMIT_MS = 200;
 
@@ -39,7 +42,11 @@ export async function findMarked(matches: (mark: string) => boolean, sinceTicks 
   const nowTicks = uptimeTicks();
   for (const process of listProcesses()) {
     if (process.pid === ownPid || process.startTicks < sinceTicks || !isAlive(process)) continue;
-    const environment = await readEnvironment(process);
+    let environment = await readEnvironment(process);
+    for (let look = 0; environment === '' && look < EMPTY_LOOKS && isAlive(process); look++) {
+      await delay(EMPTY_PAUSE_MS);
+      environment = await readEnvironment(process);
+    }
     if (environment === undefined) continue;
     if (environment === 'unknown') unclear.push(process.pid);
     else if (environment === '') {

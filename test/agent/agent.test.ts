@@ -1,0 +1,187 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeAll, expect, test } from 'vitest';
+import { isAlive, readProcess } from '../../src/agent/scan.ts';
+import { bootClock } from '../../src/base/clock.ts';
+import { fenceLease } from '../../src/kube/lease.ts';
+import type { ApiServerAccess } from '../kube/apiserver.ts';
+import { sharedApiServer } from '../kube/shared.ts';
+import { groupName, type Machine, startMachine } from './machine.ts';
+import { until } from './processes.ts';
+
+/** A real agent with real processes on a real API server; the test is the controller. Needs root. */
+
+let server: ApiServerAccess;
+let namespace: string;
+const machines: Machine[] = [];
+
+beforeAll(async () => {
+  server = await sharedApiServer();
+  namespace = await server.namespace('agent');
+});
+afterEach(async () => {
+  for (const machine of machines.splice(0)) await machine.close();
+});
+
+async function newMachine(): Promise<Machine> {
+  const machine = await startMachine(server, namespace);
+  machines.push(machine);
+  return machine;
+}
+
+const SLEEP = ['/bin/sleep', '1000'];
+
+/** With an agent that holds its Lease and says that it could run the group. */
+async function fitMachine(command: readonly string[] = SLEEP, spec: object = {}, node: object = {}): Promise<Machine> {
+  const machine = await newMachine();
+  await machine.declareNode(node);
+  await machine.declareGroup(command, spec);
+  machine.startAgent();
+  await machine.untilReported('the node is fit', (group) => group.fit);
+  return machine;
+}
+
+async function runningMachine(node: object = {}) {
+  const machine = await fitMachine(SLEEP, {}, node);
+  await machine.assign(1);
+  const group = await machine.untilReported('the process runs', ({ state, ready }) => state === 'Running' && ready);
+  const user = readProcess(group.pid!)!; // it runs
+  return { machine, user, pid: group.pid! };
+}
+
+test('a node takes a Lease, says that it is fit, runs what it is assigned, and ends it when told to', async () => {
+  const { machine, user } = await runningMachine();
+  expect(await machine.lease()).toMatchObject({ holder: machine.node, transitions: 1, durationSeconds: 3 });
+  expect(await machine.report()).toMatchObject({ incarnation: 1, instanceId: machine.instanceId });
+  await machine.assign(1, { state: 'Stopping' });
+  const ended = await machine.untilReported('epoch 1 has ended', (group) => group.ended === 1);
+  expect(ended).toMatchObject({ state: 'Stopped', settled: true, ready: false, epoch: 0 });
+  expect(isAlive(user)).toBe(false);
+  const own = join(machine.mountPath, '.pointsman', namespace, groupName(machine.node), machine.node);
+  expect(JSON.parse(readFileSync(own, 'utf8').slice(0, 500))).toMatchObject({ state: 'ended', ended: 1 });
+  await machine.assign(2);
+  await machine.untilReported('it runs again', (group) => group.state === 'Running' && group.epoch === 2);
+});
+
+test('an epoch that has ended does not start again', async () => {
+  const { machine } = await runningMachine();
+  await machine.assign(1, { state: 'Stopping' });
+  await machine.untilReported('epoch 1 has ended', (group) => group.ended === 1);
+  await machine.assign(1);
+  await machine.assign(2, { incarnation: 99 });
+  await bootClock.sleep(300); // nothing to wait for: nothing may happen
+  expect((await machine.report())?.groups[0]).toMatchObject({ state: 'Stopped', ended: 1 });
+});
+
+test('an agent that comes back within the deadline finds the same process', async () => {
+  const patient = { renewEvery: '300ms', fenceAfter: '8s', killWithin: '500ms', takeoverAfter: '10s' };
+  const { machine, user, pid } = await runningMachine({ timing: patient });
+  const renewed = (await machine.lease())?.renewTime;
+  await machine.endAgent();
+  machine.startAgent();
+  const from = bootClock.nowMs();
+  await until('the new agent has renewed', async () => (await machine.lease())?.renewTime !== renewed, 8_000);
+  await until('every deadline of the first agent is over', () => bootClock.nowMs() > from + 8_100, 9_000);
+  expect(isAlive(user)).toBe(true);
+  expect((await machine.report())?.groups[0]?.pid).toBe(pid);
+  expect((await machine.lease())?.transitions).toBe(1);
+});
+
+test('without its agent the process is gone by the deadline, and the next agent starts it again', async () => {
+  const { machine, user, pid } = await runningMachine();
+  await machine.endAgent();
+  // fenceAfter and killWithin of the machine, and as much again for a busy one.
+  await until('the process is gone', () => !isAlive(user), 4_000);
+  machine.startAgent();
+  const again = await machine.untilReported('it runs again', (group) => group.state === 'Running' && group.pid !== pid);
+  expect(again.epoch).toBe(1);
+});
+
+test('an agent that is asked to end leaves the process to the next one', async () => {
+  const { machine, user } = await runningMachine();
+  await machine.endAgent('SIGTERM');
+  expect(isAlive(user)).toBe(true);
+});
+
+test('a fenced node ends everything and comes back as a new incarnation that has settled', async () => {
+  const { machine, user } = await runningMachine();
+  for (;;) {
+    const lease = (await machine.lease())!; // the agent made it
+    const site = { api: machine.client, clock: bootClock, namespace };
+    const fenced = await fenceLease(site, lease).catch(() => undefined);
+    if (fenced !== undefined) break; // it had not renewed in between
+  }
+  await until('the process is gone', () => !isAlive(user));
+  const lease = await until('the Lease is taken anew', async () => {
+    const found = await machine.lease();
+    return found?.holder === machine.node ? found : undefined;
+  });
+  expect(lease).toMatchObject({ transitions: 3, settled: true });
+  const group = await machine.untilReported('the old epoch has ended', ({ ended }) => ended === 1);
+  expect(group).toMatchObject({ settled: true, state: 'Stopped' });
+});
+
+test('a process that exits is restarted in place, then the node gives up', async () => {
+  const restart = { limit: 2, window: '10m' };
+  const process = { command: ['/bin/sh', '-c', 'exit 3'], user: 'nobody', restart };
+  const machine = await fitMachine(SLEEP, { process });
+  await machine.assign(1);
+  const group = await machine.untilReported('it has given up', ({ state }) => state === 'Failed');
+  expect(group).toMatchObject({ epoch: 1, restarts: 3, lastExit: 'exit status 3', ended: 0 });
+});
+
+test('a killed process is back at once, under the same epoch', async () => {
+  const { machine, pid } = await runningMachine();
+  process.kill(pid, 'SIGKILL');
+  const group = await machine.untilReported('it runs again', ({ state, ...g }) => state === 'Running' && g.pid !== pid);
+  expect(group).toMatchObject({ restarts: 1, epoch: 1, lastExit: 'signal SIGKILL' });
+});
+
+test('nothing starts where the disk is not mounted, and the report says so', async () => {
+  const machine = await fitMachine();
+  machine.unmount();
+  await machine.untilReported('the node is not fit', (group) => group.reason === 'DiskNotMounted');
+  await machine.assign(1);
+  await bootClock.sleep(300); // nothing to wait for: nothing may happen
+  expect((await machine.report())?.groups[0]).toMatchObject({ state: 'Stopped', epoch: 1, fit: false });
+  machine.mount();
+  const other = await machine.untilReported('the disk is another', (group) => group.reason === 'OtherDisk');
+  expect(other.message).toContain('another disk is mounted');
+});
+
+test('what the host does not allow is refused, with the line that is missing', async () => {
+  const machine = await fitMachine();
+  machine.allow({ commands: ['/bin/true'], users: ['nobody'] });
+  const group = await machine.untilReported('it is refused', ({ fit }) => !fit);
+  expect(group.reason).toBe('CommandNotAllowed');
+  expect(group.message).toContain('add the line "- /bin/sleep" under commands');
+  await machine.assign(1);
+  machine.allow({ commands: ['/bin/sleep'], users: ['nobody'] });
+  await machine.untilReported('it runs', ({ state }) => state === 'Running');
+});
+
+test('an agent on another instance than its node runs nothing and says why', async () => {
+  const machine = await newMachine();
+  await machine.declareNode({ instanceId: 'i-0123456789abcdef0' });
+  await machine.declareGroup(SLEEP);
+  machine.startAgent();
+  const report = await until('it has reported', () => machine.report(), 15_000);
+  expect(report).toMatchObject({ reason: 'InstanceMismatch', incarnation: 0 });
+  expect(await machine.lease()).toBeUndefined();
+});
+
+test('a group that is removed by force takes its process with it', async () => {
+  const { machine, user } = await runningMachine();
+  await server.kubectl(['delete', 'failovergroup', groupName(machine.node), '-n', namespace]);
+  await until('the process is gone', () => !isAlive(user));
+});
+
+test('a lost /run is a new incarnation, and what ran before is ended first', async () => {
+  const { machine, user } = await runningMachine();
+  await machine.endAgent();
+  machine.loseRun();
+  machine.startAgent();
+  await until('a new incarnation', async () => (await machine.lease())?.transitions === 2);
+  expect(isAlive(user)).toBe(false);
+  expect(await machine.lease()).toMatchObject({ settled: true });
+});
