@@ -37,7 +37,7 @@ export type GroupReason = keyof typeof GROUP_REASONS;
 /** Why a node cannot take a group, in status.nodes of the FailoverGroup. */
 export const FITNESS_REASONS = {
   Fit: 'The node can take the group.',
-  Unknown: 'The Lease of the node has not been read yet.',
+  Unknown: 'The Lease of the node has not been read, or not been seen to change, yet.',
   NodeMissing: 'There is no FailoverNode of that name.',
   NodeDeleted: 'The FailoverNode is being deleted.',
   Cordoned: 'spec.schedulable of the FailoverNode is false.',

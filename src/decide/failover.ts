@@ -149,7 +149,8 @@ function startFirst(situation: Situation): GroupPlan | undefined {
   const chosen = fitness.find(({ fit }) => fit);
   const patientUntilMs = (seen.unassignedSinceMs ?? now.ms) + STARTUP_PATIENCE_MS;
   if (!chosen || (chosen !== fitness[0] && now.ms < patientUntilMs)) {
-    return { ...noFitNode(situation, 'Cannot start the group'), lookAgainAtMs: patientUntilMs };
+    const waiting = now.ms < patientUntilMs ? { lookAgainAtMs: patientUntilMs } : {};
+    return { ...noFitNode(situation, 'Cannot start the group'), ...waiting };
   }
   const diskId = groupReportOf(nodeSeen(seen, chosen.name), situation.name)?.diskId ?? '';
   const move: Move = {

@@ -78,6 +78,10 @@ function inTouch(_: GroupSeen, node: NodeSeen, now: Now) {
   if (lease.kind === 'unknown' || isInTouch(node, now)) {
     return lease.kind === 'unknown' ? { reason: 'Unknown', message: 'its Lease has not been read yet' } : undefined;
   }
+  // This process has only just begun to look: it has not seen it renew yet, and not seen it silent either.
+  if (lease.holder !== '' && lease.changedMs === undefined && now.ms - lease.firstSeenMs <= lease.takeoverAfterMs) {
+    return { reason: 'Unknown', message: 'its Lease has not been seen to change yet' };
+  }
   if (lease.holder === '') return { reason: 'Fenced', message: 'its Lease was fenced and the agent has not come back' };
   return {
     reason: 'OutOfTouch',

@@ -116,6 +116,16 @@ const TABLE: readonly Row[] = [
     says: /OtherDisk.*its id is disk-2, the group's is disk-1/,
   },
 
+  {
+    when: 'no node has shown up long after patience is over',
+    seen: seen({
+      group: group({ assignment: undefined }),
+      nodes: [node('server1', { lease: { kind: 'missing' } })],
+      unassignedSinceMs: NOW.ms - 60_000,
+    }),
+    reason: 'NoFitNode',
+  },
+
   // Serving
   { when: 'all is well', seen: seen({ nodes: [served, spare], vips: [routed(3)] }), reason: 'Serving' },
   {
@@ -538,6 +548,13 @@ describe('planFailover', () => {
       NOW,
     );
     expect(late.lookAgainAtMs).toBe(NOW.ms - 6_000 + 8_000);
+  });
+
+  it('never asks to look again in the past, which would be a loop without a pause', () => {
+    for (const row of TABLE) {
+      const { lookAgainAtMs } = planFailover(row.seen, NOW);
+      if (lookAgainAtMs !== undefined) expect(lookAgainAtMs, row.when).toBeGreaterThan(NOW.ms);
+    }
   });
 
   it('fences the very record that was seen to age', () => {

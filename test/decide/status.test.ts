@@ -152,9 +152,9 @@ describe('groupStatus', () => {
     const before = seen({ nodes: [served, spare], vips: [routed(3)] });
     const stored = statusOf(before);
     const again = { ...before, group: { ...before.group, status: stored } };
-    expect(
-      groupStatus(again, planFailover(again, NOW), { ms: NOW.ms + 100, iso: '2026-11-23T12:01:00.000Z' }),
-    ).toEqual(stored);
+    expect(groupStatus(again, planFailover(again, NOW), { ms: NOW.ms + 100, iso: '2026-11-23T12:01:00.000Z' })).toEqual(
+      stored,
+    );
   });
 });
 
