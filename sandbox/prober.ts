@@ -106,10 +106,11 @@ export function gapsOf(attempts: readonly Attempt[]): { gaps: Gap[]; awaySinceMs
       failed++;
       continue;
     }
-    if (lastOkMs !== undefined && failed > 0) {
+    // An answer that overtook the one before leaves no time between them for which the service was away.
+    if (lastOkMs !== undefined && failed > 0 && attempt.endMs > lastOkMs) {
       gaps.push({ fromMs: lastOkMs, toMs: attempt.endMs, ms: attempt.endMs - lastOkMs, failed });
     }
-    lastOkMs = attempt.endMs;
+    lastOkMs = Math.max(lastOkMs ?? 0, attempt.endMs);
     failed = 0;
   }
   return { gaps, awaySinceMs: failed > 0 ? lastOkMs : undefined };

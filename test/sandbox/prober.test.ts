@@ -24,6 +24,10 @@ test('attempts that time out after a later one was answered belong to the gap in
   expect(gaps).toEqual([{ fromMs: 1, toMs: 11, ms: 10, failed: 1 }]);
 });
 
+test('an attempt that failed while an earlier and a later one were under way is no gap', () => {
+  expect(gapsOf([attempt(0, 'ok', 50), attempt(5, 'refused'), attempt(10, 'ok')]).gaps).toEqual([]);
+});
+
 test('a service that has not come back is away since its last answer', () => {
   expect(gapsOf([attempt(0, 'ok'), attempt(5, 'timeout', 200)])).toEqual({ gaps: [], awaySinceMs: 1 });
 });
