@@ -298,13 +298,22 @@ const anything: fc.Arbitrary<AgentSeen> = fc.record({
   underWay: fc.record({ confirm: fc.boolean(), end: fc.boolean() }),
 });
 
+/** Everything as in `mayStart` but for a few fields, where the interesting cases lie; `anything` hardly meets them. */
+const nearStart: fc.Arbitrary<AgentSeen> = fc
+  .tuple(anything, fc.array(fc.constantFrom(...(Object.keys(mayStart()) as (keyof AgentSeen)[])), { maxLength: 4 }))
+  .map(([strange, fields]) => {
+    const chosen = fields.map((field) => [field, strange[field]]);
+    return { ...mayStart(), ...Object.fromEntries(chosen) } as AgentSeen; // each value is one of that field
+  });
+const SEEN = fc.oneof(anything, nearStart);
+
 /** Seeded, so that a failure is the same failure tomorrow; the model of docs/protocol.md does the long runs. */
 const RUNS = { numRuns: 20_000, seed: 20_261_123 };
 
 test('whatever was seen, nothing starts unless all five conditions hold', () => {
   let starts = 0;
   fc.assert(
-    fc.property(anything, (seen) => {
+    fc.property(SEEN, (seen) => {
       const plan = planAgent(seen, NOW);
       if (plan.do !== 'start') return;
       starts += 1;
@@ -325,12 +334,12 @@ test('whatever was seen, nothing starts unless all five conditions hold', () => 
     }),
     RUNS,
   );
-  expect(starts, 'the property must have had something to say').toBeGreaterThan(20);
+  expect(starts, 'the property must have had something to say').toBeGreaterThan(500);
 });
 
 test('whatever was seen, an epoch is ended only while nothing of it lives, and never a second time', () => {
   fc.assert(
-    fc.property(anything, (seen) => {
+    fc.property(SEEN, (seen) => {
       const plan = planAgent(seen, NOW);
       if (plan.do !== 'endEpoch') return;
       expect(['absent', 'idle']).toContain(seen.process.state);
@@ -344,7 +353,7 @@ test('whatever was seen, an epoch is ended only while nothing of it lives, and n
 
 test('whatever was seen, a living process is stopped exactly when its view says that it is over', () => {
   fc.assert(
-    fc.property(anything, (seen) => {
+    fc.property(SEEN, (seen) => {
       if (!['starting', 'running'].includes(seen.process.state) || seen.underWay.end) return;
       const named = seen.view.exists ? seen.view.assignment : undefined;
       const over =
