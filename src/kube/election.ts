@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import type { Clock } from '../base/clock.ts';
 import { describeError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import type { KubeApi } from './api.ts';
+import type { CallOptions, KubeApi } from './api.ts';
 import { AlreadyExists, Conflict } from './errors.ts';
 import { renewLease } from './lease.ts';
 import { microTime } from './microtime.ts';
@@ -23,7 +23,7 @@ export interface ElectionOptions {
   readonly leaseDurationMs?: number;
   /** Leadership ends by itself so long after the last renewal that succeeded was sent. Default 3 000. */
   readonly renewDeadlineMs?: number;
-  /** Between two attempts, and the time-out of each. Default 1 000. */
+  /** Between two attempts, and the time-out of each; it doubles while answers fail to come. Default 1 000. */
   readonly retryEveryMs?: number;
   /** How long the leader's work may take to end; {@link Election.run} throws after it. Default 10 000. */
   readonly stopWithinMs?: number;
@@ -93,12 +93,15 @@ class Elector implements Election {
 
   async #campaign(signal: AbortSignal): Promise<NodeLease | undefined> {
     const { clock, retryEveryMs, random } = this.#o;
+    let unanswered = 0;
     while (!signal.aborted) {
       try {
-        const won = await this.#tryTake(signal);
+        const won = await this.#tryTake({ signal, timeoutMs: this.#attemptMs(unanswered) });
         if (won) return won;
+        unanswered = 0;
       } catch (error) {
         if (signal.aborted) return undefined;
+        unanswered += 1;
         this.#log.warn('no answer to the campaign', { error: describeError(error) });
       }
       await clock.sleep(retryEveryMs * (1 + random() / 5), signal).catch(() => {});
@@ -106,9 +109,16 @@ class Elector implements Election {
     return undefined;
   }
 
-  async #tryTake(signal: AbortSignal): Promise<NodeLease | undefined> {
-    const { api, clock, namespace, name, identity, retryEveryMs } = this.#o;
-    const o = { signal, timeoutMs: retryEveryMs };
+  /**
+   * Short at first, so that a lost packet costs little; longer while nothing is answered, or a server slower than one
+   * attempt would never get a leader: each taking would land unheard and start everybody's count anew.
+   */
+  #attemptMs(unanswered: number): number {
+    return Math.min(this.#o.retryEveryMs * 2 ** unanswered, this.#o.renewDeadlineMs);
+  }
+
+  async #tryTake(o: CallOptions): Promise<NodeLease | undefined> {
+    const { api, clock, namespace, name, identity } = this.#o;
     const seen = await api.get(leases, namespace, name, o);
     if (seen && !this.#mayTake(seen)) return undefined;
     const now = microTime(clock);
@@ -192,21 +202,25 @@ class Elector implements Election {
     const { api, clock, namespace, name, renewDeadlineMs, retryEveryMs, leaseDurationMs } = this.#o;
     const site = { api, clock, namespace, node: name };
     let lease = won;
+    let unanswered = 0;
     let cancel = this.#armDeadline(leading);
     try {
       for (;;) {
         await clock.sleep(retryEveryMs, over).catch(() => {});
         if (over.aborted) return lease;
         if (!this.isLeader()) return this.#lose(leading, 'not renewed in time');
-        const renewal = await renewLease(site, lease, Math.ceil(leaseDurationMs / 1000), { timeoutMs: retryEveryMs });
+        const timeoutMs = this.#attemptMs(unanswered);
+        const renewal = await renewLease(site, lease, Math.ceil(leaseDurationMs / 1000), { timeoutMs });
         if (renewal.type === 'lost') return this.#lose(leading, `taken by "${renewal.seen?.holder ?? ''}"`);
         lease = renewal.lease;
         if (renewal.type === 'unknown') {
+          unanswered += 1;
           this.#log.warn('the renewal is unanswered', { error: describeError(renewal.error) });
           continue;
         }
         // A deadline once missed is final, even if an answer comes in after it.
         if (!this.isLeader()) return this.#lose(leading, 'not renewed in time');
+        unanswered = 0;
         this.#leadsUntilMs = renewal.sentMs + renewDeadlineMs;
         cancel();
         cancel = this.#armDeadline(leading);

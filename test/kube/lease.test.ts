@@ -154,11 +154,11 @@ describe('a renewal', () => {
     proxy.set('silent');
     const startMs = bootClock.nowMs();
     const renewing = renewLease(at, lease, 8, limit);
-    await bootClock.sleep(400);
+    await bootClock.sleep(800);
     proxy.set('open');
     const renewal = await renewing;
     if (renewal.type !== 'renewed') throw new Error(renewal.type);
-    expect(renewal.sentMs).toBeLessThan(startMs + 200);
+    expect(renewal.sentMs).toBeLessThan(startMs + 500);
   });
 
   test('over a silent wire is unknown within its time-out', async () => {
@@ -167,7 +167,7 @@ describe('a renewal', () => {
     proxy.set('silent');
     const startMs = performance.now();
     expect((await renewLease(at, lease, 8, { timeoutMs: 300 })).type).toBe('unknown');
-    expect(performance.now() - startMs).toBeLessThan(800);
+    expect(performance.now() - startMs).toBeLessThan(1_000);
   });
 });
 

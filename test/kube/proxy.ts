@@ -15,6 +15,8 @@ export interface FaultProxy {
   truncateAfter(bytes: number): void;
   /** Loses what the client gets from now on, while the server still gets everything: a write whose answer is lost. */
   loseAnswers(lose: boolean): void;
+  /** Every answer takes this much longer, beginnings of connections included. */
+  slowDown(ms: number): void;
   /** Connections there are now. */
   connections(): number;
   /** Connections there ever were. */
@@ -35,6 +37,7 @@ export async function startFaultProxy(target: string): Promise<FaultProxy> {
   const wires = new Set<Wire>();
   let state: 'open' | 'silent' | 'closed' = 'open';
   let losing = false;
+  let slowMs = 0;
   let accepted = 0;
 
   const cut = (wire: Wire) => {
@@ -61,7 +64,9 @@ export async function startFaultProxy(target: string): Promise<FaultProxy> {
     const pass = (deliver: () => void) => (state === 'silent' ? wire.held.push(deliver) : deliver());
     client.on('data', (chunk) => pass(() => wire.server.write(chunk)));
     wire.server.on('data', (chunk) => {
-      if (!losing) pass(() => toClient(wire, chunk));
+      if (losing) return;
+      if (slowMs > 0) setTimeout(() => pass(() => toClient(wire, chunk)), slowMs);
+      else pass(() => toClient(wire, chunk));
     });
     for (const socket of [client, wire.server]) {
       socket.on('error', () => cut(wire));
@@ -92,6 +97,9 @@ export async function startFaultProxy(target: string): Promise<FaultProxy> {
     },
     loseAnswers(lose) {
       losing = lose;
+    },
+    slowDown(ms) {
+      slowMs = ms;
     },
     connections: () => wires.size,
     accepted: () => accepted,
