@@ -4,13 +4,14 @@ SHELL := /bin/bash
 NODE := node_modules/.bin/node
 INSTALLED := node_modules/.package-lock.json
 
-.PHONY: help demo test check crds bundle tools shell bench clean
+.PHONY: help demo test check crds bundle image tools shell bench clean
 
 help:
 	@echo 'make demo          the cluster of the article on this machine, played through; KEEP=1 leaves it running'
 	@echo 'make test          every check and every test'
 	@echo 'make check         types, style, generated files: seconds'
 	@echo 'make crds          write manifests/crds from src/crds'
+	@echo 'make bundle        write dist/*.mjs; make image: the image of the controller'
 	@echo 'make bench         outages as a client sees them, as ratios'
 	@echo 'make shell         a shell inside the sandbox that make demo KEEP=1 left running'
 
@@ -29,6 +30,13 @@ crds: $(INSTALLED)
 
 bundle: $(INSTALLED)
 	$(NODE) build.ts
+
+# BUILDER builds it: docker, podman, or buildah with BUILD='bud --isolation chroot'.
+BUILDER ?= docker
+BUILD ?= build
+IMAGE ?= pointsman-controller:0.1.0
+image: bundle
+	$(BUILDER) $(BUILD) -t $(IMAGE) .
 
 # What is missing on this machine is said all at once; the real servers are built once and kept in the cache.
 tools: $(INSTALLED)

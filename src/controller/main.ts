@@ -107,7 +107,10 @@ async function main(options: ControllerOptions, log: Log): Promise<void> {
   const background = Promise.all([
     world.run(stop.signal),
     events.run(stop.signal),
-    api.tokenPath === undefined ? undefined : renewToken({ client: api, clock, log, path: api.tokenPath }, stop.signal),
+    // In a pod the kubelet renews it.
+    options.kubeconfig === undefined || api.tokenPath === undefined
+      ? undefined
+      : renewToken({ client: api, clock, log, path: api.tokenPath }, stop.signal),
   ]);
   log.info('controller starts', { identity: options.identity, namespace: options.namespace ?? 'all' });
   try {

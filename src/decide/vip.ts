@@ -108,9 +108,7 @@ export function vipStatus(
   const { vip } = seen;
   const stored = vip.status;
   const { generation } = vip.metadata;
-  const routeTables = routes
-    ? [...routes]
-    : (stored?.routeTables ?? []).filter(({ id }) => vip.spec.routeTableIds.includes(id));
+  const routeTables = routes ? [...routes] : known(vip, wish);
   const ready = wish.kind === 'leave' ? wish : judge(vip, wish, routeTables, stored);
   const wishes: ConditionWish[] = [
     { type: 'Ready', status: ready.status, reason: ready.reason, message: ready.message },
@@ -130,6 +128,12 @@ export function vipStatus(
     routeTables,
     conditions: mergeConditions(stored?.conditions ?? [], wishes, generation, now.iso),
   };
+}
+
+/** What was read for another epoch says nothing about this one. */
+function known({ spec, status }: VipResource, wish: VipWish): RouteState[] {
+  if (wish.kind === 'route' && status?.target?.epoch !== wish.epoch) return [];
+  return (status?.routeTables ?? []).filter(({ id }) => spec.routeTableIds.includes(id));
 }
 
 interface Verdict {

@@ -117,28 +117,32 @@ export function createVipReconciler(options: VipReconcilerOptions): VipReconcile
     mustLead();
     await interfaces.switchChecksOff(ec2(region), managed, call);
 
-    // Judged again: the interfaces are known now, and the group may have moved meanwhile.
-    const judged = vips.map(judge);
-    const drifted = judged.filter(
-      (one) => hasRoute(one) && statesOf(one, read)?.some(({ state }) => MENDABLE.has(state)),
-    );
-    for (const one of drifted) tellDrift(one, statesOf(one, read) ?? []);
-    const mended = drifted.length === 0 ? [] : await point(region, drifted, signal);
-    await Promise.all(
-      judged.map((one) => store(one, statesOf(one, drifted.includes(one) ? mended : read), signal, true)),
-    );
+    // Judged again: the interfaces are known now. What has moved meanwhile is the business of `follow`.
+    const judged = vips.map(judge).filter((one) => !hasRoute(one) || isSameWish(one, before));
+    const found = (one: Judged) => statesOf(one, read) ?? [];
+    const drifted = judged.filter((one) => hasRoute(one) && found(one).some(isMendable));
+    for (const one of drifted) tellDrift(one, found(one));
+    const mended = drifted.length === 0 ? [] : await point(region, drifted, signal, read.filter(isMendable));
+    const known = [...mended, ...read.filter((one) => !mended.some((other) => isSameRoute(one, other)))];
+    await Promise.all(judged.map((one) => store(one, statesOf(one, known), signal, true)));
     return { afterMs: options.resyncMs };
   }
 
-  /** All routes of all of them at once. */
-  async function point(region: string, moving: readonly Judged[], signal: AbortSignal): Promise<RouteFinding[]> {
+  /** All routes of all of them at once; with `only`, those of them alone. */
+  async function point(
+    region: string,
+    moving: readonly Judged[],
+    signal: AbortSignal,
+    only?: readonly RouteFinding[],
+  ): Promise<RouteFinding[]> {
     const epochs = moving.map(({ vip, wish }) => ({
       key: groupKeyOf(vip),
       epoch: wish.kind === 'route' ? wish.epoch : 0,
     }));
     const stillMine = () =>
       leading() && epochs.every(({ key, epoch }) => world.groups.get(key)?.status?.assignment?.epoch === epoch);
-    return await ensureRoutes(ec2(region), moving.filter(hasRoute).map(wishOf), {
+    const wishes = moving.filter(hasRoute).map((one) => narrowed(wishOf(one), only));
+    return await ensureRoutes(ec2(region), wishes, {
       timeoutMs: MOVE_TIMEOUT_MS,
       signal,
       stillMine,
@@ -201,7 +205,7 @@ export function createVipReconciler(options: VipReconcilerOptions): VipReconcile
     // A move that has just begun is no drift.
     if (wish.kind !== 'route' || vip.status?.target?.epoch !== wish.epoch) return;
     for (const { id, state, target } of states) {
-      if (!MENDABLE.has(state)) continue;
+      if (!isMendable({ state })) continue;
       // Only what had been in place can have been changed behind our back.
       if (vip.status.routeTables.find((route) => route.id === id)?.state !== 'InPlace') continue;
       const [reason, what] =
@@ -241,7 +245,33 @@ export function createVipReconciler(options: VipReconcilerOptions): VipReconcile
 }
 
 /** What pointing the route anew can mend. */
-const MENDABLE: ReadonlySet<string> = new Set<RouteState['state']>(['Elsewhere', 'Missing']);
+function isMendable({ state }: Pick<RouteState, 'state'>): boolean {
+  return state === 'Elsewhere' || state === 'Missing';
+}
+
+function isSameRoute(one: RouteFinding, other: RouteFinding): boolean {
+  return one.tableId === other.tableId && one.destination === other.destination;
+}
+
+function isSameWish({ vip, wish }: Judged, before: readonly Judged[]): boolean {
+  const was = before.find((one) => keyOf(one.vip) === keyOf(vip))?.wish;
+  return (
+    wish.kind === 'route' &&
+    was?.kind === 'route' &&
+    was.epoch === wish.epoch &&
+    was.networkInterfaceId === wish.networkInterfaceId
+  );
+}
+
+function narrowed(wish: RouteWish, only: readonly RouteFinding[] | undefined): RouteWish {
+  if (only === undefined) return wish;
+  return {
+    ...wish,
+    tableIds: wish.tableIds.filter((tableId) =>
+      only.some((one) => one.tableId === tableId && one.destination === wish.destination),
+    ),
+  };
+}
 
 function hasRoute(one: Judged): one is Judged & { readonly wish: Extract<VipWish, { kind: 'route' }> } {
   return one.wish.kind === 'route';

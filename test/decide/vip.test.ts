@@ -93,6 +93,13 @@ describe('vipStatus', () => {
     expect(conditionsOf(moved, [route(A, 'Unknown'), route(B, 'Unknown')])[0]).toBe('Ready=Unknown AwsUnknown');
   });
 
+  it('claims nothing for a new epoch from what was read for the one before', () => {
+    const status = vipStatus(seen(), wish, [route(A, 'InPlace'), route(B, 'InPlace')], NOW);
+    const moved = { vip: vip({ status }), group: group({ assignment: assignment({ epoch: 4 }) }) };
+    expect(conditionsOf(moved, undefined)[0]).toBe('Ready=Unknown AwsUnknown');
+    expect(conditionsOf({ vip: vip({ status }) }, undefined)[0]).toBe('Ready=True RoutesInPlace');
+  });
+
   it('tells a source/destination check that is on, on any node of the group', () => {
     const on = { interfaces: [one, { ...two, sourceDestCheck: true }] };
     expect(conditionsOf(on, [])).toContain('SourceDestCheckOff=False SourceDestCheckOn');
