@@ -1,7 +1,7 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -56,7 +56,16 @@ export interface Machine {
 const FAST = { renewEvery: '300ms', fenceAfter: '1500ms', killWithin: '500ms', takeoverAfter: '3s' };
 const AGENT = join(import.meta.dirname, '../../src/agent/main.ts');
 
-export async function startMachine(server: ApiServerAccess, namespace: string): Promise<Machine> {
+export interface MachineOptions {
+  /** Default: the agent's source. */
+  readonly program?: string | undefined;
+}
+
+export async function startMachine(
+  server: ApiServerAccess,
+  namespace: string,
+  { program = AGENT }: MachineOptions = {},
+): Promise<Machine> {
   const directory = mkdtempSync(join(tmpdir(), 'pointsman-machine-'));
   const node = `n${randomUUID().slice(0, 8)}`;
   const instanceId = `i-${randomUUID().replaceAll('-', '').slice(0, 17)}`;
@@ -66,6 +75,7 @@ export async function startMachine(server: ApiServerAccess, namespace: string): 
   const client = createKubeClient({ log: silentLog, kubeconfig: await server.kubeconfig(), fieldManager: 'test' });
   const metadata = await startMetadata({ 'instance-id': instanceId, mac: '02:00:00:00:00:99' });
   let agent: ChildProcess | undefined;
+  chmodSync(directory, 0o755); // the user's process must come to its disk
   mkdirSync(mountPath);
   const mount = () => void execFileSync('mount', ['-t', 'tmpfs', node, mountPath]);
   const unmount = () => void execFileSync('umount', ['--lazy', mountPath]);
@@ -100,7 +110,7 @@ export async function startMachine(server: ApiServerAccess, namespace: string): 
         KUBECONFIG: url === undefined ? adminConfig : throughProxy(adminConfig, url, directory),
         AWS_EC2_METADATA_SERVICE_ENDPOINT: metadata.url,
       };
-      agent = spawn(process.execPath, [AGENT, ...args], { env, stdio: ['ignore', log, log] });
+      agent = spawn(process.execPath, [program, ...args], { env, stdio: ['ignore', log, log] });
     },
     agentPid: () => agent?.pid ?? -1,
     declareNode: async (spec = {}) => {
