@@ -51,10 +51,12 @@ export interface LeaseKeeperOptions {
 /** How long one request to take or read the Lease may take. */
 const TAKE_LIMIT_MS = 3_000;
 
+const NEVER: Deadline = { untilMs: Number.NEGATIVE_INFINITY, unbrokenSinceMs: Number.POSITIVE_INFINITY };
+
 export function createLeaseKeeper(options: LeaseKeeperOptions): LeaseKeeper {
   const { site, bootId, clock, log } = options;
   let held: NodeLease | undefined;
-  let deadline: Deadline = { untilMs: Number.NEGATIVE_INFINITY, unbrokenSinceMs: Number.POSITIVE_INFINITY };
+  let deadline = NEVER;
   let failure: string | undefined;
   let wake = new AbortController();
   /** The numbers of the last record that may have left. What an earlier agent's said is not known. */
@@ -100,6 +102,10 @@ export function createLeaseKeeper(options: LeaseKeeperOptions): LeaseKeeper {
   }
 
   async function renew(lease: NodeLease, signal: AbortSignal): Promise<number> {
+    if (options.remembered() !== lease.transitions) {
+      lose('what /run said of this incarnation is lost: everything ends here', lease);
+      return 0;
+    }
     const timing = await cutToSmaller();
     const renewal = await renewLease(site, lease, timing.takeoverAfterMs / 1000, {
       signal,
@@ -115,15 +121,16 @@ export function createLeaseKeeper(options: LeaseKeeperOptions): LeaseKeeper {
         failed(renewal.error);
         return 0; // the request itself has taken its time; the pause follows from `pause`
       case 'lost':
-        log.warn('the Lease is lost: everything ends here', {
-          incarnation: lease.transitions,
-          holder: renewal.seen?.holder,
-        });
-        held = undefined;
-        deadline = { untilMs: Number.NEGATIVE_INFINITY, unbrokenSinceMs: Number.POSITIVE_INFINITY };
-        options.onLost();
+        lose('the Lease is lost: everything ends here', lease);
         return 0;
     }
+  }
+
+  function lose(message: string, lease: NodeLease): void {
+    log.warn(message, { incarnation: lease.transitions });
+    held = undefined;
+    deadline = NEVER;
+    options.onLost();
   }
 
   /** "The smaller of the number it carried and the number in force when it is answered." */
