@@ -9,7 +9,7 @@ INSTALLED := node_modules/.package-lock.json
 help:
 	@echo 'make demo          the cluster of the article on this machine, played through; KEEP=1 leaves it running'
 	@echo 'make test          every check and every test'
-	@echo 'make check         types, style, generated files: seconds'
+	@echo 'make check         types and style: seconds'
 	@echo 'make crds          write manifests/crds from src/crds'
 	@echo 'make bundle        write dist/*.mjs; make image: the image of the controller'
 	@echo 'make bench         outages as a client sees them, as ratios'

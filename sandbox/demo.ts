@@ -138,7 +138,7 @@ function howToLook({ kubeconfig }: Sandbox): void {
   process.stdout.write(`
 It stays until Ctrl-C. In another terminal:
 
-  make shell                                  # a shell in it, with kubectl, on the network of the client
+  make shell                                  # a shell with kubectl, as admin
   export KUBECONFIG=${kubeconfig}
   kubectl get fog,vip,dm,fn -n ${NAMESPACE}
   kubectl describe fog failover -n ${NAMESPACE}

@@ -96,8 +96,8 @@ async function main(options: ControllerOptions, log: Log): Promise<void> {
     'groups',
     createGroupReconciler({ api, world, clock, log, recorder, leading, sawLease: world.sawLease }),
   );
-  const nodes = queue('nodes', createNodeReconciler({ api, world, clock, recorder }));
-  const monitors = queue('monitors', createDiskMonitorReconciler({ api, world, clock }));
+  const nodes = queue('nodes', createNodeReconciler({ api, world, clock, recorder, leading }));
+  const monitors = queue('monitors', createDiskMonitorReconciler({ api, world, clock, leading }));
 
   const closeHealth = await serveHealth(options.healthPort, {
     healthy: () => !world.synced() || clock.nowMs() - world.lastAliveMs() < DEAF_AFTER_MS,

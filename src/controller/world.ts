@@ -1,5 +1,6 @@
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+import { timingOf } from '../decide/timing.ts';
 import type { Resource, Stored, WatchApi } from '../kube/api.ts';
 import { NODE_LABEL } from '../kube/lease.ts';
 import { LeaseAges } from '../kube/leaseages.ts';
@@ -126,7 +127,13 @@ export function watchWorld(options: {
     ages.saw(key, now.metadata.resourceVersion, nowMs);
     if (!before || now.holder !== before.holder || now.transitions !== before.transitions) return true;
     // It was silent for longer than between two renewals, or was never seen to renew.
-    return was?.changedMs === undefined || nowMs - was.changedMs > SILENCE_MS;
+    return was?.changedMs === undefined || nowMs - was.changedMs > silenceMs(key);
+  }
+
+  /** Twice the pace of renewals: what is decided about a node changes only after `fenceAfter`, three times the pace. */
+  function silenceMs(key: string): number {
+    const node = nodes.get(key);
+    return node ? 2 * timingOf(node.spec.timing).renewEveryMs : 0;
   }
 
   /** What was concluded from silence is void when the stream was broken: an outage of the API must move nothing. */
@@ -139,9 +146,6 @@ export function watchWorld(options: {
       ages.saw(`${lease.metadata.namespace}/${lease.metadata.name}`, lease.metadata.resourceVersion, clock.nowMs());
   }
 }
-
-/** Longer than any sensible time between two renewals, shorter than any sensible `fenceAfter`. */
-const SILENCE_MS = 3_000;
 
 function inNamespace(of: Reflector<Stored>, key: string): string[] {
   const namespace = key.slice(0, key.indexOf('/'));

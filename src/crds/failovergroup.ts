@@ -168,7 +168,7 @@ export const failoverGroupSpec = z.object({
 /** What the proofs of an epoch rest on, frozen when it is assigned. */
 const basis = z.object({
   mountPath: z.string().max(1024),
-  diskId: z.string().max(64).describe('The random id on the shared disk.'),
+  diskId: z.string().max(64).optional().describe('The random id on the shared disk.'),
   nodes: z
     .array(
       z.object({ name: z.string().max(63), instanceId: z.string().max(32), takeoverAfterSeconds: z.number().int() }),

@@ -23,6 +23,7 @@ export const GROUP_REASONS = {
   NodeEnded: 'The node that had the group ended it by itself.',
   NodeCordoned: 'spec.schedulable of the node that had the group is false.',
   NodeDeleted: 'The FailoverNode of the node that had the group is gone or going.',
+  NodeRemoved: 'spec.nodes does not name the node that had the group any more.',
   Requested: 'Somebody asked for the move.',
   Startup: 'The group is started for the first time, or after it was stopped.',
   Adopted: 'The status was lost; it was made again from what the nodes report.',

@@ -1,6 +1,6 @@
 import { type Assignment, MOVE_TO_ANNOTATION, type Move, RELEASE_FINALIZER } from '../crds/failovergroup.ts';
 import type { GroupReason } from '../crds/reasons.ts';
-import { type Fitness, fitnessOf, isInTouch } from './fitness.ts';
+import { type Fitness, fitnessOf, hasAged, isInTouch } from './fitness.ts';
 import { type Outness, outness } from './proof.ts';
 import { type GroupSeen, groupReportOf, type Loss, type NodeSeen, type Now, nodeSeen } from './seen.ts';
 import { timingOf } from './timing.ts';
@@ -124,7 +124,7 @@ function adoptWhatRuns(situation: Situation): GroupPlan | undefined {
       ...optional('bootId', node.node?.status?.report?.bootId),
       epoch: report.epoch,
       state: 'Active',
-      basis: basisOf(situation, report.diskId ?? ''),
+      basis: basisOf(situation, report.diskId ?? seen.group.status?.diskId),
     },
     ...optional('diskId', report.diskId),
     deeds: [],
@@ -152,7 +152,7 @@ function startFirst(situation: Situation): GroupPlan | undefined {
     const waiting = now.ms < patientUntilMs ? { lookAgainAtMs: patientUntilMs } : {};
     return { ...noFitNode(situation, 'Cannot start the group'), ...waiting };
   }
-  const diskId = groupReportOf(nodeSeen(seen, chosen.name), situation.name)?.diskId ?? '';
+  const diskId = groupReportOf(nodeSeen(seen, chosen.name), situation.name)?.diskId;
   const move: Move = {
     to: chosen.name,
     reason: 'Startup',
@@ -160,7 +160,7 @@ function startFirst(situation: Situation): GroupPlan | undefined {
     startedAt: now.iso,
     steps: { detectedMs: 0 },
   };
-  return { ...assign(situation, chosen.name, move, diskId), diskId };
+  return assign(situation, chosen.name, move, diskId);
 }
 
 /** The old node is proven out: the next epoch goes to the best node there is. */
@@ -172,7 +172,10 @@ function assignNext(situation: Situation): GroupPlan | undefined {
   const move = moveUnderWay(situation, proven);
   const chosen = destination(situation, move);
   if (!chosen) return { ...noFitNode(situation, `Cannot start the group after ${proven.message}`), move };
-  const diskId = seen.group.status?.diskId ?? assignment.basis.diskId;
+  const diskId =
+    seen.group.status?.diskId ??
+    assignment.basis.diskId ??
+    groupReportOf(nodeSeen(seen, chosen), situation.name)?.diskId;
   return assign(
     situation,
     chosen,
@@ -204,7 +207,7 @@ function stopAsWished(situation: Situation): GroupPlan | undefined {
  * alive either, the trouble is more likely ours.
  */
 function fenceLostNode(situation: Situation): GroupPlan | undefined {
-  const { seen, assignment, holder, now, deleting, wished, fitness } = situation;
+  const { seen, assignment, holder, now, wished, fitness } = situation;
   if (!assignment || !holder) return undefined;
   const { lease } = holder;
   if (lease.kind === 'missing') {
@@ -213,10 +216,10 @@ function fenceLostNode(situation: Situation): GroupPlan | undefined {
     return { reason: 'WaitingForLease', message, deeds };
   }
   if (lease.kind === 'unknown' || isInTouch(holder, now)) return undefined;
-  const agedAtMs = lease.firstSeenMs + lease.takeoverAfterMs;
-  if (now.ms < agedAtMs) return undefined;
+  if (!hasAged(holder, now)) return undefined;
   const elsewhere = fitness.some(({ name, fit }) => fit && name !== assignment.node);
-  const wanted = (wished && elsewhere) || (deleting && seen.nodes.some((node) => isInTouch(node, now)));
+  // One that is to end needs the proof as well, and then another node in touch is enough: the trouble is not ours.
+  const wanted = wished ? elsewhere : seen.nodes.some((node) => isInTouch(node, now));
   if (!wanted) return hold(situation, `Cannot move the group from ${assignment.node}, whose Lease aged`);
   return {
     reason: 'NodeLost',
@@ -243,13 +246,17 @@ function moveAsRequested(situation: Situation): GroupPlan | undefined {
 }
 
 function leaveCordonedNode(situation: Situation): GroupPlan | undefined {
-  const { assignment, holder, fitness } = situation;
+  const { seen, assignment, holder, fitness } = situation;
   if (assignment?.state !== 'Active') return undefined;
-  const gone = holder?.node === undefined || holder.node.metadata.deletionTimestamp !== undefined;
-  if (!gone && holder.node?.spec.schedulable) return undefined;
   if (!fitness.some(({ name, fit }) => fit && name !== assignment.node)) return undefined;
-  const reason = gone ? 'NodeDeleted' : 'NodeCordoned';
-  return stop(situation, reason, `moving from ${assignment.node}, which is ${gone ? 'deleted' : 'cordoned'}`);
+  const leave = (reason: GroupReason, what: string) =>
+    stop(situation, reason, `moving from ${assignment.node}, which ${what}`);
+  if (holder?.node === undefined || holder.node.metadata.deletionTimestamp !== undefined)
+    return leave('NodeDeleted', 'is deleted');
+  if (!holder.node.spec.schedulable) return leave('NodeCordoned', 'is cordoned');
+  if (!seen.group.spec.nodes.includes(assignment.node))
+    return leave('NodeRemoved', 'spec.nodes does not name any more');
+  return undefined;
 }
 
 function leaveFailedProcess(situation: Situation): GroupPlan | undefined {
@@ -369,7 +376,7 @@ export function leadsTo(vip: GroupSeen['vips'][number], epoch: number): boolean 
   return vip.status.conditions.some(({ type, status }) => type === 'Ready' && status === 'True');
 }
 
-function assign(situation: Situation, node: string, move: Move, diskId: string): GroupPlan {
+function assign(situation: Situation, node: string, move: Move, diskId: string | undefined): GroupPlan {
   const { seen, now } = situation;
   const lease = nodeSeen(seen, node)?.lease;
   const epoch = nextEpoch(situation);
@@ -387,6 +394,7 @@ function assign(situation: Situation, node: string, move: Move, diskId: string):
     message: `${node} is assigned epoch ${epoch}: ${move.message}`,
     assignment,
     move: { ...move, epoch, steps },
+    ...optional('diskId', diskId),
     deeds: [],
   };
 }
@@ -466,7 +474,7 @@ function nextEpoch({ seen, name, assignment }: Situation): number {
   return 1 + Math.max(0, assignment?.epoch ?? 0, ...named, ...moves);
 }
 
-function basisOf({ seen }: Situation, diskId: string): Assignment['basis'] {
+function basisOf({ seen }: Situation, diskId: string | undefined): Assignment['basis'] {
   const { spec } = seen.group;
   const nodes = spec.nodes.flatMap((name) => {
     const node = nodeSeen(seen, name)?.node;
@@ -479,7 +487,7 @@ function basisOf({ seen }: Situation, diskId: string): Assignment['basis'] {
       },
     ];
   });
-  return { mountPath: spec.sharedDisk.mountPath, diskId, nodes };
+  return { mountPath: spec.sharedDisk.mountPath, ...optional('diskId', diskId), nodes };
 }
 
 function wishOf({ seen }: Situation): string | undefined {

@@ -19,9 +19,9 @@ const CHECKS: readonly Check[] = [
   staysInTheCluster,
   schedulable,
   ownInstance,
+  nodeCanRun,
   inTouch,
   reported,
-  nodeCanRun,
   groupCanRun,
   sameDisk,
   diskWorks,
@@ -40,6 +40,17 @@ export function isInTouch(node: NodeSeen, now: Now): boolean {
   if (node.node === undefined || node.lease.kind !== 'present' || node.lease.holder === '') return false;
   if (node.lease.changedMs === undefined) return false;
   return now.ms - node.lease.changedMs <= timingOf(node.node.spec.timing).fenceAfterMs;
+}
+
+/** Nothing was heard of it for longer than it may run without being heard of. */
+export function isSilent({ node, lease }: NodeSeen, now: Now): boolean {
+  if (node === undefined || lease.kind !== 'present') return lease.kind !== 'unknown';
+  return now.ms - (lease.changedMs ?? lease.firstSeenMs) > timingOf(node.spec.timing).fenceAfterMs;
+}
+
+/** Its Lease was seen unchanged for as long as the record itself asks for. */
+export function hasAged({ lease }: NodeSeen, now: Now): boolean {
+  return lease.kind === 'present' && now.ms >= lease.firstSeenMs + lease.takeoverAfterMs;
 }
 
 function exists(seen: GroupSeen, { name, node }: NodeSeen) {

@@ -3,7 +3,7 @@ import type { FailoverGroupStatus, Move } from '../crds/failovergroup.ts';
 import type { FitnessReason, GroupReason } from '../crds/reasons.ts';
 import { mergeConditions } from './conditions.ts';
 import { type GroupPlan, leadsTo } from './failover.ts';
-import { type Fitness, fitnessOf } from './fitness.ts';
+import { type Fitness, fitnessOf, hasAged, isSilent } from './fitness.ts';
 import { type GroupSeen, groupReportOf, type Now, nodeSeen } from './seen.ts';
 
 /** Moves that status remembers beside the last one. */
@@ -13,8 +13,11 @@ const HISTORY = 10;
 export function groupStatus(seen: GroupSeen, plan: GroupPlan, now: Now): FailoverGroupStatus {
   const stored = seen.group.status;
   const assignment = plan.assignment ?? stored?.assignment;
-  const report = groupReportOf(assignment && nodeSeen(seen, assignment.node), seen.group.metadata.name);
-  const running = assignment !== undefined && report?.epoch === assignment.epoch && report.state === 'Running';
+  const holder = assignment && nodeSeen(seen, assignment.node);
+  const report = groupReportOf(holder, seen.group.metadata.name);
+  const said = assignment !== undefined && report?.epoch === assignment.epoch && report.state === 'Running';
+  // A node whose Lease has aged has ended what it ran, whatever it said before.
+  const running = said && !(holder && hasAged(holder, now));
   const fitness = seen.group.spec.nodes.map((name) =>
     fitnessOf(
       seen,
@@ -25,13 +28,15 @@ export function groupStatus(seen: GroupSeen, plan: GroupPlan, now: Now): Failove
   const move = movedOn(seen, plan, now);
   const diskId = stored?.diskId ?? plan.diskId;
   const { generation } = seen.group.metadata;
-  const wishes = conditionsOf(plan, fitness, running ? assignment.node : undefined, running && report.ready);
+  const silent = holder !== undefined && isSilent(holder, now);
+  const service = !running || !report?.ready || plan.reason === 'RoutesPending' ? 'False' : silent ? 'Unknown' : 'True';
+  const wishes = conditionsOf(plan, fitness, running ? assignment?.node : undefined, service);
   return {
     observedGeneration: generation,
-    ...(running ? { activeNode: assignment.node } : {}),
+    ...(running ? { activeNode: assignment?.node } : {}),
     ...(diskId === undefined ? {} : { diskId }),
     ...(assignment === undefined ? {} : { assignment }),
-    ...(move === undefined ? {} : { move }),
+    ...(move === undefined ? {} : { move: { ...move, message: move.message.slice(0, 1024) } }),
     history: historyOf(seen, move),
     nodes: fitness.map(({ name, fit, reason, message }) => ({ name, fit, reason, message: message.slice(0, 1024) })),
     conditions: mergeConditions(stored?.conditions ?? [], wishes, generation, now.iso),
@@ -86,6 +91,7 @@ const READY: Readonly<Record<GroupReason, { readonly ready: ConditionWish['statu
   NodeCordoned: { ready: 'False', working: true },
   NodeDeleted: { ready: 'False', working: true },
   NodeUnfit: { ready: 'False', working: true },
+  NodeRemoved: { ready: 'False', working: true },
   Requested: { ready: 'False', working: true },
   Startup: { ready: 'False', working: true },
   Fenced: { ready: 'False', working: true },
@@ -115,18 +121,12 @@ function conditionsOf(
   plan: GroupPlan,
   fitness: readonly Fitness[],
   active: string | undefined,
-  ready: boolean,
+  service: ConditionWish['status'],
 ): ConditionWish[] {
   const { reason, message } = plan;
   const { ready: status, working } = READY[reason];
   const wishes: ConditionWish[] = [{ type: 'Ready', status, reason, message }];
-  const lost = status === 'Unknown';
-  wishes.push({
-    type: 'Available',
-    status: lost ? 'Unknown' : active !== undefined && ready ? 'True' : 'False',
-    reason,
-    message,
-  });
+  wishes.push({ type: 'Available', status: service, reason, message });
   const others = fitness.filter(({ name, fit }) => fit && name !== active);
   wishes.push(
     others.length > 0

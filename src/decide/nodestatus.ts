@@ -33,6 +33,9 @@ function judge(
       'InstanceTwice',
       `FailoverNode "${twin}" has the same instance ${node.spec.instanceId}: delete one of the two`,
     );
+  // Such an agent takes no Lease, so its report is all there is.
+  if (report?.reason === 'InstanceMismatch')
+    return no('InstanceMismatch', report.message ?? NODE_REASONS.InstanceMismatch);
   if (lease.kind === 'unknown') return { reason: 'Unknown', message: NODE_REASONS.Unknown, status: 'Unknown' };
   if (lease.kind === 'missing')
     return no('AgentNeverSeen', `${name} has no Lease: start the agent on instance ${node.spec.instanceId}`);
@@ -52,11 +55,7 @@ function judge(
   }
   if (report === undefined || report.incarnation !== lease.incarnation)
     return no('NotReported', `the agent of ${name} has not reported yet`);
-  if (report.reason !== undefined)
-    return no(
-      report.reason === 'InstanceMismatch' ? 'InstanceMismatch' : 'NotReported',
-      report.message ?? report.reason,
-    );
+  if (report.reason !== undefined) return no('NotReported', report.message ?? report.reason);
   if (!node.spec.schedulable)
     return {
       reason: 'Cordoned',

@@ -33,7 +33,7 @@ export class LeaseAges {
   }
 
   /**
-   * All counts start again: after the API could not be read for a while, or on becoming leader. So an outage of the API
+   * All counts start again: after the API could not be read for a while. So an outage of the API
    * ages nothing, and nobody counts as seen alive.
    */
   reset(): void {

@@ -12,7 +12,7 @@ export interface TokenRenewalOptions {
   readonly log: Log;
   /** Holds the token of this process's own ServiceAccount; written anew in place. */
   readonly path: string;
-  /** The life to ask for. The server takes 10 minutes at the least. Default 3 600. */
+  /** The life to ask for. The server takes 10 minutes at the least. Default 86 400. */
   readonly lifeSeconds?: number;
 }
 
@@ -24,7 +24,7 @@ export interface TokenRenewalOptions {
  * Never throws but when the file does not hold a token of a ServiceAccount: then a person must provide one.
  */
 export async function renewToken(options: TokenRenewalOptions, signal: AbortSignal): Promise<void> {
-  const { client, clock, log, path, lifeSeconds = 3600 } = options;
+  const { client, clock, log, path, lifeSeconds = 86_400 } = options;
   const { namespace, account } = readAccount(path, await readFile(path, 'utf8'));
   let failures = 0;
   while (!signal.aborted) {

@@ -10,6 +10,7 @@ export interface DiskMonitorReconcilerOptions {
   readonly api: KubeApi;
   readonly world: World;
   readonly clock: Clock;
+  readonly leading: () => boolean;
 }
 
 const WRITE_TIMEOUT_MS = 5_000;
@@ -17,10 +18,10 @@ const WRITE_TIMEOUT_MS = 5_000;
 const LOOK_AGAIN_MS = 5_000;
 
 /** Tells of each node what its agent says of the disk. What follows from it, the group decides. */
-export function createDiskMonitorReconciler({ api, world, clock }: DiskMonitorReconcilerOptions) {
+export function createDiskMonitorReconciler({ api, world, clock, leading }: DiskMonitorReconcilerOptions) {
   return async function reconcile(key: string, signal: AbortSignal): Promise<Reconciled> {
     const monitor = world.monitors.get(key);
-    if (!monitor) return;
+    if (!monitor || !leading()) return;
     const { namespace, name } = monitor.metadata;
     const group = world.groups.get(`${namespace}/${monitor.spec.groupRef.name}`);
     const nodes = group?.spec.nodes.map((node) => observeNode(world, namespace, node));

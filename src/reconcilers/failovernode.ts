@@ -5,9 +5,10 @@ import type { FailoverNode } from '../crds/failovernode.ts';
 import { nodeStatus } from '../decide/nodestatus.ts';
 import { outness } from '../decide/proof.ts';
 import type { GroupSeen, NodeSeen, Now } from '../decide/seen.ts';
-import type { KubeApi } from '../kube/api.ts';
+import type { CallOptions, KubeApi } from '../kube/api.ts';
+import { LEASE_FINALIZER } from '../kube/lease.ts';
 import { mergePatch } from '../kube/mergepatch.ts';
-import { failoverNodes } from '../kube/resources.ts';
+import { failoverNodes, leases } from '../kube/resources.ts';
 import { observeNode, type World } from './observe.ts';
 import type { Recorder } from './recorder.ts';
 
@@ -16,6 +17,7 @@ export interface NodeReconcilerOptions {
   readonly world: World;
   readonly clock: Clock;
   readonly recorder: Recorder;
+  readonly leading: () => boolean;
 }
 
 const WRITE_TIMEOUT_MS = 5_000;
@@ -23,10 +25,10 @@ const WRITE_TIMEOUT_MS = 5_000;
 const LOOK_AGAIN_MS = 2_000;
 
 /** Whether the node is in touch; and a node that is being deleted stays until no group needs it any more. */
-export function createNodeReconciler({ api, world, clock, recorder }: NodeReconcilerOptions) {
+export function createNodeReconciler({ api, world, clock, recorder, leading }: NodeReconcilerOptions) {
   return async function reconcile(key: string, signal: AbortSignal): Promise<Reconciled> {
     const node = world.nodes.get(key);
-    if (!node) return;
+    if (!node || !leading()) return;
     const call = { signal, timeoutMs: WRITE_TIMEOUT_MS };
     const { namespace, name, resourceVersion, finalizers, deletionTimestamp } = node.metadata;
     const now: Now = { ms: clock.nowMs(), iso: clock.wall().toISOString() };
@@ -43,6 +45,7 @@ export function createNodeReconciler({ api, world, clock, recorder }: NodeReconc
       return;
     }
     if (deletionTimestamp !== undefined && finalizers.includes(RELEASE_FINALIZER) && !isNeeded(node, seen, now)) {
+      await letLeaseGo(namespace, name, call);
       const rest = finalizers.filter((one) => one !== RELEASE_FINALIZER);
       await api.patchMetadata(
         failoverNodes,
@@ -63,6 +66,15 @@ export function createNodeReconciler({ api, world, clock, recorder }: NodeReconc
     }
     return { afterMs: LOOK_AGAIN_MS };
   };
+
+  /** It is kept as it is, for a node of that name that comes later; but nothing keeps it from being deleted any more. */
+  async function letLeaseGo(namespace: string, name: string, call: CallOptions): Promise<void> {
+    const lease = await api.get(leases, namespace, name, call);
+    if (!lease?.metadata.finalizers.includes(LEASE_FINALIZER)) return;
+    const { resourceVersion, finalizers } = lease.metadata;
+    const rest = finalizers.filter((one) => one !== LEASE_FINALIZER);
+    await api.patchMetadata(leases, namespace, name, { metadata: { resourceVersion, finalizers: rest } }, call);
+  }
 
   /** An assignment names it, and it is not proven out. */
   function isNeeded({ metadata }: FailoverNode, seen: NodeSeen, now: Now): boolean {

@@ -1,14 +1,18 @@
+import { PersonNeededError } from '../base/errors.ts';
 import type { DiskMonitor } from '../crds/diskmonitor.ts';
 import type { FailoverGroup } from '../crds/failovergroup.ts';
 import type { FailoverNode } from '../crds/failovernode.ts';
 import type { VipResource } from '../crds/vipresource.ts';
 import { groupReportOf, type LeaseSeen, type NodeSeen } from '../decide/seen.ts';
+import { timingOf } from '../decide/timing.ts';
 import type { NodeLease } from '../kube/resources.ts';
 
 /** What a reflector keeps of one kind, by `namespace/name`. */
 export interface Cache<T> {
   get(key: string): T | undefined;
   list(): readonly T[];
+  /** Why an object that is there cannot be read: such a one is unknown, never missing. */
+  problem(key: string): string | undefined;
   /** False until everything was listed once: until then nothing that is absent is missing. */
   synced(): boolean;
 }
@@ -31,7 +35,10 @@ export interface World {
   readonly ages: Ages;
 }
 
+/** Throws when there is such a FailoverNode and it cannot be read: nothing may be decided as if it were gone. */
 export function observeNode(world: World, namespace: string, name: string): NodeSeen {
+  const problem = world.nodes.problem(`${namespace}/${name}`);
+  if (problem !== undefined) throw new PersonNeededError(`Cannot decide about FailoverNode "${name}": ${problem}`);
   const node = world.nodes.get(`${namespace}/${name}`);
   return { name, node, lease: observeLease(world, `${namespace}/${name}`), twin: node && olderTwinOf(world, node) };
 }
@@ -50,9 +57,10 @@ export function observeNodes(world: World, group: FailoverGroup): NodeSeen[] {
   return [...names].map((one) => observeNode(world, namespace, one));
 }
 
-function observeLease({ leases, ages }: World, key: string): LeaseSeen {
+function observeLease(world: World, key: string): LeaseSeen {
+  const { leases, ages } = world;
   const lease = leases.get(key);
-  if (!lease) return leases.synced() ? { kind: 'missing' } : { kind: 'unknown' };
+  if (!lease) return leases.synced() && leases.problem(key) === undefined ? { kind: 'missing' } : { kind: 'unknown' };
   const age = ages.of(key, lease.metadata.resourceVersion);
   if (!age) return { kind: 'unknown' };
   return {
@@ -62,11 +70,21 @@ function observeLease({ leases, ages }: World, key: string): LeaseSeen {
     bootId: lease.bootId,
     settled: lease.settled,
     resourceVersion: lease.metadata.resourceVersion,
-    takeoverAfterMs: lease.durationSeconds * 1000,
+    takeoverAfterMs: takeoverAfterMs(lease, world, key),
     firstSeenMs: age.firstSeenMs,
     changedMs: age.changedMs,
   };
 }
+
+/** What the record itself asks for; where it asks for nothing, as one made by hand may, what its node is told to ask for. */
+function takeoverAfterMs({ durationSeconds }: NodeLease, { nodes }: World, key: string): number {
+  if (durationSeconds > 0) return durationSeconds * 1000;
+  const node = nodes.get(key);
+  return node ? timingOf(node.spec.timing).takeoverAfterMs : LONGEST_TAKEOVER_MS;
+}
+
+/** The longest that admission lets anybody ask for. */
+const LONGEST_TAKEOVER_MS = 600_000;
 
 /** An older FailoverNode, in any namespace, with the same instance: two agents must not both think it theirs. */
 function olderTwinOf({ nodes }: World, node: FailoverNode): string | undefined {

@@ -137,7 +137,7 @@ export function group(change: GroupChange = {}): FailoverGroup {
       process: { command: ['/work/minio', 'server', '/mnt/efs'], user: 'minio' },
     },
     status: {
-      diskId: change.diskId ?? 'disk-1',
+      ...(change.diskId === '' ? {} : { diskId: change.diskId ?? 'disk-1' }),
       ...(assigned ? { assignment: assigned } : {}),
       ...(change.move ? { move: change.move } : {}),
     },

@@ -469,12 +469,42 @@ const TABLE: readonly Row[] = [
     reason: 'Stopped',
   },
   {
-    when: 'it is told to stop and its node is lost: nobody is fenced for nothing',
+    when: 'it is told to stop and its node is lost: that it has ended must be proven as well',
     seen: seen({
       group: group({ running: false, assignment: stopping }),
       nodes: [node('server1', { lease: agedFor(9_000), report: running(3) }), spare],
     }),
-    reason: 'NoFitNode',
+    reason: 'NodeLost',
+    deeds: ['Fence'],
+  },
+  {
+    when: 'it is told to stop and every node is silent',
+    seen: seen({
+      group: group({ running: false, assignment: stopping }),
+      nodes: [
+        node('server1', { lease: agedFor(9_000), report: running(3) }),
+        node('server2', { lease: agedFor(9_000) }),
+      ],
+    }),
+    reason: 'AllNodesOutOfTouch',
+  },
+  {
+    when: 'its node is taken out of spec.nodes',
+    seen: seen({ group: group({ nodes: ['server2'] }), nodes: [spare, node('server1', { report: running(3) })] }),
+    reason: 'NodeRemoved',
+    assigns: 'stop',
+  },
+  {
+    when: 'the status was wiped and the report names no disk: the id is recorded at the next chance',
+    seen: seen({
+      group: group({
+        assignment: assignment({ state: 'Stopping', basis: { mountPath: '/mnt/efs', nodes: [] } }),
+        diskId: '',
+      }),
+      nodes: [node('server1', { report: report({ ended: 3 }) }), spare],
+    }),
+    reason: 'Starting',
+    assigns: 'server1#4',
   },
   {
     when: 'it is wished for again',

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Condition } from '../../src/crds/conditions.ts';
-import type { Move } from '../../src/crds/failovergroup.ts';
+import { failoverGroupStatus, type Move } from '../../src/crds/failovergroup.ts';
 import { diskMonitorStatus } from '../../src/decide/diskstatus.ts';
 import { planFailover } from '../../src/decide/failover.ts';
 import { groupStatus } from '../../src/decide/groupstatus.ts';
@@ -84,17 +84,33 @@ describe('groupStatus', () => {
       ],
     },
     {
-      when: 'the routes are not there yet: the process serves, the wish is not fulfilled',
+      when: 'the routes are not there yet: nobody can reach it',
       seen: seen({ nodes: [served, spare], vips: [routed(2)] }),
       says: [
         'Ready=False RoutesPending',
-        'Available=True RoutesPending',
+        'Available=False RoutesPending',
         'Degraded=False Redundant',
         'Reconciling=True RoutesPending',
       ],
       active: 'server1',
     },
   ];
+  it('does not claim from an old report that a node still serves once its Lease has aged', () => {
+    const lost = seen({
+      nodes: [node('server1', { lease: agedFor(20_000), report: running(3) }), node('server2', { schedulable: false })],
+    });
+    const status = statusOf(lost);
+    expect(status.activeNode).toBeUndefined();
+    expect(shortly(status.conditions)).toContain('Available=False NoFitNode');
+  });
+
+  it('cuts a message that is longer than its own schema allows, instead of never moving', () => {
+    const failed = node('server1', { report: { ...running(3), state: 'Failed', lastExit: 'x'.repeat(1024) } });
+    const what = seen({ nodes: [failed, spare] });
+    expect(failoverGroupStatus.safeParse(statusOf(what)).success).toBe(true);
+    expect(statusOf(what).move?.message.length).toBe(1024);
+  });
+
   for (const row of rows) {
     it(`says so when ${row.when}`, () => {
       const status = statusOf(row.seen);
@@ -171,7 +187,7 @@ describe('nodeStatus', () => {
     ['another node has its instance', { twin: 'server9' }, 'Ready=False InstanceTwice'],
     [
       'the metadata service names another instance',
-      { nodeProblem: { reason: 'InstanceMismatch', message: 'other' } },
+      { lease: { kind: 'missing' }, nodeProblem: { reason: 'InstanceMismatch', message: 'other' } },
       'Ready=False InstanceMismatch',
     ],
   ];

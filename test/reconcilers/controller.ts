@@ -68,8 +68,8 @@ export async function startController(
     'groups',
     createGroupReconciler({ api, world, clock, log, recorder, leading, sawLease: world.sawLease }),
   );
-  const nodes = queue('nodes', createNodeReconciler({ api, world, clock, recorder }));
-  const monitors = queue('monitors', createDiskMonitorReconciler({ api, world, clock }));
+  const nodes = queue('nodes', createNodeReconciler({ api, world, clock, recorder, leading }));
+  const monitors = queue('monitors', createDiskMonitorReconciler({ api, world, clock, leading }));
   const running = [world.run(stop.signal)];
   while (!world.synced()) await clock.sleep(10);
   running.push(...[routes, groups, nodes, monitors].map((one) => one.run(stop.signal)));
