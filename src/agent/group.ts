@@ -40,7 +40,7 @@ export interface GroupAgent {
   /** Ends everything of it, at once, and resolves when nothing is left. */
   kill(why: string): Promise<void>;
   /** For a new incarnation, after everything has been killed: whether the disk took all that ran before. */
-  settle(): Promise<boolean>;
+  settle(otherBoot: boolean): Promise<boolean>;
   /** Undefined while there is nothing to say. */
   report(): GroupReport | undefined;
   addresses(): readonly string[];
@@ -395,9 +395,20 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
     context.onChange();
   }
 
-  async function settle(): Promise<boolean> {
+  async function settle(otherBoot: boolean): Promise<boolean> {
     const known = runDir.group(name);
     if (known?.settled && known.spawned <= known.ended) return true;
+    const settled = await syncs();
+    // /run does not say what ran here before, and the disk does not take it: something may still be under way, unless the
+    // kernel that held it is gone.
+    if (!settled && known === undefined && !otherBoot) {
+      remember({ ...memory, settled: true });
+      void settleLater();
+    }
+    return settled;
+  }
+
+  async function syncs(): Promise<boolean> {
     const on = mountedDisk();
     if (on === undefined) return false;
     try {
@@ -431,6 +442,9 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
     const all = context.vips(name);
     const serving = plan?.serving === true && !underWay.end;
     const deadline = context.deadline();
+    // Nothing was renewed by this agent yet. What an earlier one left there serves the process that it left running, and
+    // goes by itself at the deadline it was put there with.
+    if (deadline.untilMs === Number.NEGATIVE_INFINITY && process.view().state === 'running') return;
     addresses.want(serving && deadline.untilMs > clock.nowMs() ? all : [], all, deadline.untilMs);
   }
 

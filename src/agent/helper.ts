@@ -36,6 +36,9 @@ export interface HelperOptions {
   readonly clock: Clock;
 }
 
+const LAST_LOOKS = 5;
+const LAST_LOOK_MS = 20;
+
 interface Waiting {
   readonly request: object;
   readonly settle: (answer: { value: unknown } | { error: Error }) => void;
@@ -46,6 +49,7 @@ export function createHelper(options: HelperOptions): Helper {
   let child: ChildProcess | undefined;
   let current: Waiting | undefined;
   const queue: Waiting[] = [];
+  let preparing = false;
   let closed = false;
 
   function ask(request: object, timeoutMs: number): Promise<unknown> {
@@ -73,24 +77,34 @@ export function createHelper(options: HelperOptions): Helper {
   }
 
   function next(): void {
-    if (current !== undefined || queue.length === 0 || closed) return;
-    const ready = childOrProblem();
-    const waiting = queue.shift() as Waiting; // it is not empty
-    if (ready instanceof Error) {
-      waiting.settle({ error: ready });
-      next();
-      return;
-    }
-    current = waiting;
-    (ready.stdin as Writable).write(`${JSON.stringify(waiting.request)}\n`);
+    if (current !== undefined || preparing || queue.length === 0 || closed) return;
+    preparing = true;
+    void childOrProblem().then((ready) => {
+      preparing = false;
+      const waiting = queue.shift();
+      if (waiting === undefined) return; // it has given up meanwhile
+      if (ready instanceof Error) {
+        waiting.settle({ error: ready });
+        next();
+        return;
+      }
+      current = waiting;
+      (ready.stdin as Writable).write(`${JSON.stringify(waiting.request)}\n`); // stdio says "pipe"
+    });
   }
 
-  function childOrProblem(): ChildProcess | Hung {
+  async function childOrProblem(): Promise<ChildProcess | Hung> {
     if (child !== undefined) return child;
-    const left = leftOver(options.recordFile);
+    // One that can be killed is gone in a moment.
+    let left = leftOver(options.recordFile);
+    for (let look = 0; left !== undefined && look < LAST_LOOKS; look += 1) {
+      await clock.sleep(LAST_LOOK_MS);
+      left = leftOver(options.recordFile);
+    }
     if (left !== undefined) {
       return new Hung(`Cannot access ${subject}: process ${left} of an earlier access still hangs`);
     }
+    if (child !== undefined) return child;
     const spawned = spawnHelper(options);
     child = spawned;
     let buffered = '';
@@ -134,7 +148,12 @@ export function createHelper(options: HelperOptions): Helper {
   return {
     ask,
     warm: () => {
-      if (!closed) childOrProblem();
+      if (closed || child !== undefined || preparing) return;
+      preparing = true;
+      void childOrProblem().then(() => {
+        preparing = false;
+        next();
+      });
     },
     close: () => {
       closed = true;

@@ -252,7 +252,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     });
     // Nothing of another boot is under way any more: the kernel that held it is gone.
     const otherBoot = found !== undefined && found.bootId !== '' && found.bootId !== options.bootId;
-    const settled = await Promise.all(mine.map(({ metadata }) => groupAgent(metadata.name).settle()));
+    const settled = await Promise.all(mine.map(({ metadata }) => groupAgent(metadata.name).settle(otherBoot)));
     const assigned = mine.flatMap(({ status }) =>
       status?.assignment?.node === node ? [status.assignment.incarnation] : [],
     );

@@ -185,3 +185,20 @@ test('a lost /run is a new incarnation, and what ran before is ended first', asy
   expect(isAlive(user)).toBe(false);
   expect(await machine.lease()).toMatchObject({ settled: true });
 });
+
+test('with /run lost and the disk away, the end of what ran before is not said to be settled', async () => {
+  const { machine, user } = await runningMachine();
+  await machine.endAgent();
+  machine.loseRun();
+  machine.unmount();
+  machine.startAgent();
+  const lease = await until('a new incarnation', async () => {
+    const found = await machine.lease();
+    return found?.transitions === 2 ? found : undefined;
+  });
+  expect(lease.settled).toBe(false);
+  const ended = await machine.untilReported('the old epoch has ended', (group) => group.ended === 1);
+  expect(ended.settled).toBe(false);
+  expect(isAlive(user)).toBe(false);
+  machine.mount();
+});

@@ -1,7 +1,7 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { chmodSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -173,7 +173,12 @@ export async function startMachine(
         sinceTicks: 0,
         cgroupHoldsAll: false,
       });
-      if (base !== undefined) for (const path of [...cgroupsIn(base), base]) removeCgroup(path);
+      if (base !== undefined) {
+        await until('the cgroups are gone', () => {
+          for (const path of [...cgroupsIn(base), base]) removeCgroup(path);
+          return !existsSync(base);
+        });
+      }
       try {
         unmount();
       } catch {

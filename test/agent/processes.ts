@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { cgroupBase, cgroupOf, cgroupsIn, removeCgroup } from '../../src/agent/cgroup.ts';
@@ -82,7 +82,12 @@ export function openBench({ cgroups }: { cgroups: boolean }): Bench {
         sinceTicks: 0,
         cgroupHoldsAll: false,
       });
-      if (base !== undefined) for (const path of [...cgroupsIn(base), base]) removeCgroup(path);
+      if (base !== undefined) {
+        await until('the cgroups are gone', () => {
+          for (const path of [...cgroupsIn(base), base]) removeCgroup(path);
+          return !existsSync(base);
+        });
+      }
       rmSync(directory, { recursive: true });
     },
   };

@@ -7,7 +7,7 @@ import type { Resource, Stored } from '../../src/kube/api.ts';
 import { createReflector } from '../../src/kube/reflector.ts';
 import { failoverGroups, failoverNodes } from '../../src/kube/resources.ts';
 import { startApiServer } from '../kube/apiserver.ts';
-import { startMachine } from './machine.ts';
+import { type Machine, startMachine } from './machine.ts';
 import { until } from './processes.ts';
 
 /*
@@ -19,18 +19,20 @@ import { until } from './processes.ts';
 const rounds = Number(process.argv[2] ?? 20);
 const server = await startApiServer();
 const stop = new AbortController();
+let machine: Machine | undefined;
 try {
   await server.installCrds();
   const namespace = await server.namespace('speed');
-  const machine = await startMachine(server, namespace, { program: process.env['AGENT'] });
-  const times = join(machine.mountPath, 'times');
+  const node = await startMachine(server, namespace, { program: process.env['AGENT'] });
+  machine = node;
+  const times = join(node.mountPath, 'times');
   mkdirSync(times);
   chmodSync(times, 0o777);
   const started = join(times, 'started');
-  await machine.declareNode();
-  await machine.declareGroup(['/bin/sh', '-c', `date +%s%N > ${started}; exec sleep 1000`]);
-  machine.startAgent();
-  await machine.untilReported('the node is fit', (group) => group.fit);
+  await node.declareNode();
+  await node.declareGroup(['/bin/sh', '-c', `date +%s%N > ${started}; exec sleep 1000`]);
+  node.startAgent();
+  await node.untilReported('the node is fit', (group) => group.fit);
   const groups = follow(failoverGroups);
   const nodes = follow(failoverNodes);
   await delay(1_000);
@@ -40,14 +42,14 @@ try {
   for (let epoch = 1; epoch <= rounds; epoch += 1) {
     rmSync(started, { force: true });
     const assigned = groups((group) => group.status?.assignment?.epoch === epoch);
-    await machine.assign(epoch);
+    await node.assign(epoch);
     const assignedMs = await assigned;
     const ran = await until('the program has run', () => existsSync(started) && readFileSync(started, 'utf8'));
     starts.push(Number(ran) / 1e6 - assignedMs);
-    await machine.untilReported('it runs', ({ state }) => state === 'Running');
+    await node.untilReported('it runs', ({ state }) => state === 'Running');
     const stopping = groups((group) => group.status?.assignment?.state === 'Stopping');
     const ended = nodes((node) => node.status?.report?.groups[0]?.ended === epoch);
-    await machine.assign(epoch, { state: 'Stopping' });
+    await node.assign(epoch, { state: 'Stopping' });
     stops.push((await ended) - (await stopping));
   }
   process.stdout.write(
@@ -55,13 +57,12 @@ try {
       `assignment in the watch -> program runs: ${median(starts)}, ${worst(starts)}\n` +
       `Stopping in the watch -> ended in the watch: ${median(stops)}, ${worst(stops)}\n`,
   );
-  await machine.close();
 
   /** Wall-clock milliseconds at which the next object that fits is seen. */
   function follow<T extends Stored>(resource: Resource<T>) {
     const waiting = new Set<(object: T) => void>();
     const reflector = createReflector({
-      ...{ api: machine.client, resource, namespace, clock: bootClock, log: silentLog },
+      ...{ api: node.client, resource, namespace, clock: bootClock, log: silentLog },
       onChange: (_, now) => {
         if (now !== undefined) for (const look of waiting) look(now);
       },
@@ -79,6 +80,7 @@ try {
   }
 } finally {
   stop.abort();
+  await machine?.close();
   await server.stop();
 }
 process.exit(0);

@@ -1,0 +1,238 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, describe, expect, onTestFinished, test } from 'vitest';
+import { type Disk, openDisk } from '../../src/agent/disk.ts';
+import { createHelper, type Helper, Hung } from '../../src/agent/helper.ts';
+import { createDiskProbe, type DiskProbe } from '../../src/agent/probe.ts';
+import { type DiskRecord, decodeRecord, encodeRecord, RECORD_BYTES } from '../../src/agent/record.ts';
+import { bootClock } from '../../src/base/clock.ts';
+import { type DiskMonitorSpec, diskMonitorSpec } from '../../src/crds/diskmonitor.ts';
+import { until } from './processes.ts';
+
+/** The shared disk, by real helper processes. A FIFO stands for a file whose server is away: its open never ends. */
+
+const directories: string[] = [];
+afterEach(() => {
+  for (const directory of directories.splice(0)) rmSync(directory, { recursive: true });
+});
+
+function newDirectory(): string {
+  const directory = mkdtempSync(join(tmpdir(), 'pointsman-disk-'));
+  directories.push(directory);
+  return directory;
+}
+
+function disk(mountPath: string, node = 'a'): Disk {
+  const recordFile = join(newDirectory(), 'helper.json');
+  const opened = openDisk({ mountPath, namespace: 'test', node, recordFile, clock: bootClock });
+  onTestFinished(() => opened.close());
+  return opened;
+}
+
+describe('the id of a disk', () => {
+  test('is made once, whoever comes first, and is the same for every node', async () => {
+    const mountPath = newDirectory();
+    const ids = await Promise.all(['a', 'b', 'c'].map((node) => disk(mountPath, node).id(true, 5_000)));
+    expect(ids[0]).toMatch(/^[0-9a-f-]{36}$/);
+    expect(new Set(ids).size).toBe(1);
+  });
+
+  test('is not made where a group has one already', async () => {
+    const mountPath = newDirectory();
+    expect(await disk(mountPath).id(false, 5_000)).toBeUndefined();
+    expect(existsSync(join(mountPath, '.pointsman'))).toBe(false);
+  });
+});
+
+describe('the end of an epoch', () => {
+  test('stands in our own file, and is read back by the next agent', async () => {
+    const mountPath = newDirectory();
+    expect(await disk(mountPath).ended('group', 5_000)).toBe(0);
+    await disk(mountPath).syncAndEnd({ group: 'group', epoch: 7, takeoverAfterSeconds: 8 }, 5_000);
+    expect(await disk(mountPath).ended('group', 5_000)).toBe(7);
+    expect(await disk(mountPath, 'b').ended('group', 5_000)).toBe(0);
+  });
+
+  test('is written over the same bytes, with a beat that was never there before', async () => {
+    const mountPath = newDirectory();
+    const opened = disk(mountPath);
+    const file = join(mountPath, '.pointsman', 'test', 'group', 'a');
+    const beats = [];
+    for (const epoch of [7, 8]) {
+      await opened.syncAndEnd({ group: 'group', epoch, takeoverAfterSeconds: 8 }, 5_000);
+      beats.push(decodeRecord(readFileSync(file))?.beat);
+      expect(statSync(file).size).toBe(RECORD_BYTES);
+    }
+    const { ino } = statSync(file);
+    await disk(mountPath).end({ group: 'group', epoch: 8, takeoverAfterSeconds: 8 }, 5_000);
+    beats.push(decodeRecord(readFileSync(file))?.beat);
+    expect(new Set(beats).size).toBe(3);
+    expect(statSync(file).ino).toBe(ino);
+  });
+
+  test('is not taken by a disk that is full', async () => {
+    const mountPath = newDirectory();
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4k,nr_inodes=2', 'full', mountPath]);
+    try {
+      writeFileSync(join(mountPath, 'data'), Buffer.alloc(4096));
+      const ending = disk(mountPath).syncAndEnd({ group: 'g', epoch: 1, takeoverAfterSeconds: 8 }, 5_000);
+      await expect(ending).rejects.toThrow('ENOSPC');
+    } finally {
+      execFileSync('umount', ['--lazy', mountPath]);
+    }
+  });
+});
+
+describe('a record on the disk', () => {
+  const record: DiskRecord = {
+    ...{ version: 1, state: 'ended', ended: 7, claim: 0, epoch: 7, beat: 'mark-1', takeoverAfterSeconds: 8 },
+  };
+
+  test('has a fixed length and comes back as it was', () => {
+    expect(encodeRecord(record)).toHaveLength(RECORD_BYTES);
+    expect(decodeRecord(encodeRecord(record))).toEqual(record);
+  });
+
+  test('is none when any byte of it is torn', () => {
+    const other = encodeRecord({ ...record, ended: 8, epoch: 8, beat: 'mark-2' });
+    for (let at = 1; at < RECORD_BYTES; at += 1) {
+      const torn = Buffer.concat([other.subarray(0, at), encodeRecord(record).subarray(at)]);
+      const whole = torn.equals(other) || torn.equals(encodeRecord(record));
+      expect(decodeRecord(torn) === undefined, `torn at ${at}`).toBe(!whole);
+    }
+    expect(decodeRecord(Buffer.alloc(0))).toBeUndefined();
+    expect(decodeRecord(Buffer.alloc(RECORD_BYTES))).toBeUndefined();
+  });
+});
+
+describe('a file access that hangs', () => {
+  function hangingPath(): string {
+    const path = join(newDirectory(), 'fifo');
+    execFileSync('mkfifo', [path]);
+    return path;
+  }
+
+  function helper(recordFile = join(newDirectory(), 'helper.json')): Helper & { recordFile: string } {
+    const opened = createHelper({ script: 'probe-child', subject: 'the disk', recordFile, clock: bootClock });
+    onTestFinished(() => opened.close());
+    return { ...opened, recordFile };
+  }
+
+  const read = (path: string) => ({ method: 'ReadFile', path, size: 1 });
+  const good = () => {
+    const path = join(newDirectory(), 'file');
+    writeFileSync(path, 'x');
+    return path;
+  };
+
+  test('is given up in time, does not hold up the agent, and the next one works', async () => {
+    const opened = helper();
+    let turns = 0;
+    const loop = setInterval(() => (turns += 1), 10);
+    const from = bootClock.nowMs();
+    await expect(opened.ask(read(hangingPath()), 400)).rejects.toThrow(Hung);
+    clearInterval(loop);
+    expect(bootClock.nowMs() - from).toBeLessThan(1_000);
+    expect(turns).toBeGreaterThan(15);
+    await expect(opened.ask(read(good()), 5_000)).resolves.toMatchObject({ latencyMs: expect.any(Number) });
+  });
+
+  test('is not joined by a second one while its process cannot be killed, also not by a later agent', async () => {
+    const opened = helper();
+    opened.warm();
+    await opened.ask(read(good()), 5_000);
+    const { pid } = JSON.parse(readFileSync(opened.recordFile, 'utf8')) as { pid: number };
+    // A process in the v1 freezer takes SIGKILL as one that waits in the kernel does: when it is let go.
+    const freezer = `/sys/fs/cgroup/freezer/pointsman-test-${pid}`;
+    mkdirSync(freezer);
+    onTestFinished(async () => {
+      await until('the freezer is empty', () => remove(freezer));
+    });
+    writeFileSync(join(freezer, 'cgroup.procs'), String(pid));
+    writeFileSync(join(freezer, 'freezer.state'), 'FROZEN');
+    onTestFinished(() => writeFileSync(join(freezer, 'freezer.state'), 'THAWED'));
+    await expect(opened.ask(read(good()), 300)).rejects.toThrow('no answer within 300 ms');
+    await expect(opened.ask(read(good()), 5_000)).rejects.toThrow(`process ${pid} of an earlier access still hangs`);
+    await expect(helper(opened.recordFile).ask(read(good()), 5_000)).rejects.toThrow('still hangs');
+    writeFileSync(join(freezer, 'freezer.state'), 'THAWED');
+    await until('it works again', () => opened.ask(read(good()), 5_000).catch(() => undefined));
+  });
+
+  function remove(path: string): boolean {
+    try {
+      rmdirSync(path);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+});
+
+describe('a DiskMonitor', () => {
+  function probe(
+    change: Partial<DiskMonitorSpec>,
+    more: { obstacle?: () => string; active?: () => boolean } = {},
+  ): DiskProbe {
+    const spec = diskMonitorSpec.parse({
+      groupRef: { name: 'g' },
+      path: '/x',
+      interval: '100ms',
+      timeout: '1s',
+      ...change,
+    });
+    const opened = createDiskProbe({
+      ...{ name: 'm', spec, recordFile: join(newDirectory(), 'helper.json'), clock: bootClock },
+      obstacle: more.obstacle ?? (() => undefined),
+      active: more.active ?? (() => false),
+      onChange: () => {},
+    });
+    onTestFinished(() => opened.close());
+    return opened;
+  }
+  const untilState = (opened: DiskProbe, state: string) =>
+    until(`it is ${state}`, () => (opened.report().state === state ? opened.report() : undefined));
+
+  test('finds a good disk healthy, however many nodes write the same byte', async () => {
+    const path = join(newDirectory(), 'monitor.txt');
+    const probes = [1, 1, 3, 70_000].map((size) => probe({ path, size }));
+    for (const opened of probes) await untilState(opened, 'Healthy');
+    const end = bootClock.nowMs() + 1_500;
+    while (bootClock.nowMs() < end) {
+      for (const opened of probes) expect(opened.report()).toMatchObject({ state: 'Healthy', failures: 0 });
+      await bootClock.sleep(20);
+    }
+  });
+
+  test('counts a time-out as a failure, and failures up to its threshold', async () => {
+    const path = join(newDirectory(), 'fifo');
+    execFileSync('mkfifo', [path]);
+    const opened = probe({ path, method: 'ReadFile', timeout: '300ms', failureThreshold: 2 });
+    const failing = await untilState(opened, 'Failing');
+    expect(failing).toMatchObject({ failures: 1, message: expect.stringContaining('no answer within 300 ms') });
+    await untilState(opened, 'Failed');
+  });
+
+  test('fails without touching anything where nothing is mounted', async () => {
+    const path = join(newDirectory(), 'monitor.txt');
+    const opened = probe({ path }, { obstacle: () => 'nothing is mounted there' });
+    await untilState(opened, 'Failed');
+    expect(existsSync(path)).toBe(false);
+  });
+
+  test('that asks for the active node alone is idle on the others', async () => {
+    let active = false;
+    const opened = probe({ path: join(newDirectory(), 'm'), when: 'Active' }, { active: () => active });
+    await untilState(opened, 'Idle');
+    active = true;
+    await untilState(opened, 'Healthy');
+  });
+
+  test('says which byte no node has written', async () => {
+    const path = join(newDirectory(), 'm');
+    execFileSync('ln', ['-s', '/dev/zero', path]);
+    const opened = probe({ path, failureThreshold: 1 });
+    expect((await untilState(opened, 'Failed')).message).toBeDefined();
+  });
+});
