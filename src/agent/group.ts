@@ -402,7 +402,7 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
     // /run does not say what ran here before, and the disk does not take it: something may still be under way, unless the
     // kernel that held it is gone.
     if (!settled && known === undefined && !otherBoot) {
-      remember({ ...memory, settled: true });
+      remember({ ...memory, settled: false });
       void settleLater();
     }
     return settled;
