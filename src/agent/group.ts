@@ -122,7 +122,15 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
     poked = true;
     setImmediate(() => {
       poked = false;
-      if (!left) pass();
+      if (left) return;
+      try {
+        pass();
+      } catch (error) {
+        // /run may be gone; the Lease keeper sees that and begins anew.
+        log.error('cannot look after the group', { error: describeError(error) });
+        cancelTimer();
+        cancelTimer = clock.after(LOOK_EVERY_MS, poke);
+      }
     });
   }
 

@@ -79,7 +79,7 @@ export function createHelper(options: HelperOptions): Helper {
   function next(): void {
     if (current !== undefined || preparing || queue.length === 0 || closed) return;
     preparing = true;
-    void childOrProblem().then((ready) => {
+    void readyOrProblem().then((ready) => {
       preparing = false;
       const waiting = queue.shift();
       if (waiting === undefined) return; // it has given up meanwhile
@@ -93,7 +93,15 @@ export function createHelper(options: HelperOptions): Helper {
     });
   }
 
-  async function childOrProblem(): Promise<ChildProcess | Hung> {
+  async function readyOrProblem(): Promise<ChildProcess | Error> {
+    try {
+      return await childOrHung();
+    } catch (error) {
+      return new Error(`Cannot access ${subject}: the helper process does not start`, { cause: error });
+    }
+  }
+
+  async function childOrHung(): Promise<ChildProcess | Hung> {
     if (child !== undefined) return child;
     // One that can be killed is gone in a moment.
     let left = leftOver(options.recordFile);
@@ -150,7 +158,7 @@ export function createHelper(options: HelperOptions): Helper {
     warm: () => {
       if (closed || child !== undefined || preparing) return;
       preparing = true;
-      void childOrProblem().then(() => {
+      void readyOrProblem().then(() => {
         preparing = false;
         next();
       });

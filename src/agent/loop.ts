@@ -60,6 +60,8 @@ export interface NodeAgentOptions {
 
 const LIST_LIMIT_MS = 3_000;
 const SYNC_LOOK_MS = 10;
+/** A list that is empty when it comes into step makes no event. */
+const LOOK_EVERY_MS = 2_000;
 
 export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
   const { namespace, node, runDir, clock, log, watches, api } = options;
@@ -69,6 +71,8 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
   const ending = new AbortController();
   const ownMark = markOf(namespace, node);
   let started = false;
+  let poked = false;
+  let cancelLook = () => {};
   let timing: Timing | undefined;
 
   const reporter = createReporter({
@@ -128,9 +132,10 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     await adoptAll();
     while (watches.node() === undefined && !ending.signal.aborted) await clock.sleep(SYNC_LOOK_MS);
     started = true;
-    poke();
+    look();
     if (mismatch() === undefined) await keeper.run(ending.signal);
     else await aborted(ending.signal);
+    cancelLook();
     for (const group of groups.values()) group.leave();
     for (const { probe } of probes.values()) probe.close();
     for (const opened of disks.values()) opened.close();
@@ -145,8 +150,20 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     if ((await findMarked(strays)).found.length > 0) await killAll(everything(strays, []), ending.signal);
   }
 
+  /** In the next turn of the loop: a watch tells of changes one by one, and says only afterwards that it is in step. */
   function poke(): void {
+    if (poked) return;
+    poked = true;
+    setImmediate(() => {
+      poked = false;
+      look();
+    });
+  }
+
+  function look(): void {
     if (!started || ending.signal.aborted) return;
+    cancelLook();
+    cancelLook = clock.after(LOOK_EVERY_MS, poke);
     const own = watches.node();
     if (own !== undefined) takeTiming(own);
     keepGroups();
@@ -214,7 +231,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     return createDiskProbe({
       name,
       spec,
-      recordFile: runDir.helper(`probe ${path}`),
+      recordFile: runDir.helper(`probe ${name} ${path}`),
       clock,
       obstacle: () => {
         const found = watches.groups()?.find(({ metadata }) => metadata.name === groupRef.name);

@@ -27,6 +27,11 @@ export interface ReporterOptions {
   readonly stored: () => FailoverNode | undefined;
 }
 
+/**
+ * A process that starts or stops is the next moment something else, and the report of that would wait for the one under
+ * way. So nothing that is only passing is written before it has lasted this long.
+ */
+const PASSING_MS = 50;
 const WRITE_LIMIT_MS = 2_000;
 const FIRST_RETRY_MS = 50;
 const LAST_RETRY_MS = 1_000;
@@ -36,12 +41,28 @@ export function createReporter(options: ReporterOptions): Reporter {
   let writing: Promise<void> | undefined;
   /** Newer than the watch's, once we have written. */
   let known: FailoverNode | undefined;
+  let cancelPassing: (() => void) | undefined;
 
   function poke(): void {
+    if (writing !== undefined || signal.aborted) return;
+    const report = unsaid(newest());
+    if (report === undefined) return;
+    if (!isPassing(newest()?.status?.report, report)) {
+      write();
+      return;
+    }
+    cancelPassing ??= clock.after(PASSING_MS, () => {
+      cancelPassing = undefined;
+      write();
+    });
+  }
+
+  function write(): void {
+    cancelPassing?.();
+    cancelPassing = undefined;
     writing ??= writeUntilSaid().finally(() => {
       writing = undefined;
-      const base = newest();
-      if (!signal.aborted && base !== undefined && unsaid(base) !== undefined) poke();
+      if (newest() !== undefined) poke();
     });
   }
 
@@ -100,6 +121,17 @@ function patchFor(base: FailoverNode, report: NodeReport): MergePatch {
     metadata: { resourceVersion: base.metadata.resourceVersion },
     status: { report: { ...Object.fromEntries(gone.map((key) => [key, null])), ...report } },
   };
+}
+
+/** Whether all that is new is that processes are starting or stopping. */
+function isPassing(stored: NodeReport | undefined, report: NodeReport): boolean {
+  if (stored === undefined || !sameJson({ ...stored, groups: [] }, { ...report, groups: [] })) return false;
+  return report.groups.every((group) => {
+    const before = stored.groups.find(({ name }) => name === group.name);
+    if (before === undefined || before.fit !== group.fit || before.ended !== group.ended)
+      return sameJson(before, group);
+    return group.state === 'Starting' || group.state === 'Stopping' || sameJson(before, group);
+  });
 }
 
 function sameJson(a: unknown, b: unknown): boolean {

@@ -1,6 +1,7 @@
-import { readFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeAll, expect, test } from 'vitest';
+import { afterEach, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { isAlive, readProcess } from '../../src/agent/scan.ts';
 import { bootClock } from '../../src/base/clock.ts';
 import { fenceLease } from '../../src/kube/lease.ts';
@@ -201,4 +202,48 @@ test('with /run lost and the disk away, the end of what ran before is not said t
   expect(ended.settled).toBe(false);
   expect(isAlive(user)).toBe(false);
   machine.mount();
+});
+
+test('/run lost under a running agent is a new incarnation too', async () => {
+  const { machine, user } = await runningMachine();
+  machine.loseRun();
+  await until('a new incarnation', async () => (await machine.lease())?.transitions === 2, 10_000);
+  expect(isAlive(user)).toBe(false);
+  await machine.untilReported('the old epoch has ended', ({ ended }) => ended === 1);
+  await machine.assign(2);
+  await machine.untilReported('the next one runs', ({ state, epoch }) => state === 'Running' && epoch === 2);
+});
+
+describe('while somebody holds the lock on the disk', () => {
+  async function lockedMachine(): Promise<Machine> {
+    const machine = await fitMachine();
+    const lock = join(machine.mountPath, '.pointsman', '.locks', namespace, groupName(machine.node));
+    writeFileSync(lock, 'somebody, by hand\n');
+    const holder = spawn('flock', ['--no-fork', lock, 'sleep', '1000'], { stdio: 'ignore' });
+    onTestFinished(() => void holder.kill('SIGKILL'));
+    await until('the lock is held', () => spawnSync('flock', ['--nonblock', lock, 'true']).status === 1);
+    return machine;
+  }
+
+  test('a node that was released to does not start, and says who holds it', async () => {
+    const machine = await lockedMachine();
+    await machine.assign(1);
+    const group = await machine.untilReported('it says so', ({ reason, message }) => {
+      return reason === 'LockHeld' && message?.includes('somebody, by hand') === true;
+    });
+    expect(group).toMatchObject({ fit: false, state: 'Stopped', restarts: 0 });
+  });
+
+  test('a node that took over from an expired Lease starts all the same', async () => {
+    const machine = await lockedMachine();
+    const move = {
+      reason: 'NodeLost',
+      message: '',
+      proof: 'LeaseExpired',
+      epoch: 1,
+      startedAt: '2026-01-01T00:00:00Z',
+    };
+    await machine.assign(1, {}, { move });
+    await machine.untilReported('it runs', ({ state }) => state === 'Running');
+  });
 });
