@@ -15,41 +15,50 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { serveRequests } from './helper-loop.ts';
+import { onMount } from './mounts.ts';
 import { type DiskRecord, decodeRecord, encodeRecord, RECORD_BYTES } from './record.ts';
 
 /** What the agent asks of the shared disk. Every one may hang; that is why this is a process of its own. */
-export type DiskRequest =
+export interface DiskRequest {
+  /** The file system mounted here, and never the directory under it. */
+  readonly mountPath: string;
+  readonly act: DiskAct;
+}
+
+export type DiskAct =
   /** The random id of the disk; made where there is none yet and `create` says so. */
-  | { readonly type: 'id'; readonly mountPath: string; readonly create: boolean }
+  | { readonly type: 'id'; readonly create: boolean }
   /** Makes what a group's lock file and records lie in. */
   | { readonly type: 'prepare'; readonly directories: readonly string[] }
   | { readonly type: 'read'; readonly file: string }
   | { readonly type: 'write'; readonly file: string; readonly record: DiskRecord }
   /** Everything handed to the kernel for this file system is on the server afterwards, then the record. */
-  | { readonly type: 'syncAndWrite'; readonly mountPath: string; readonly file: string; readonly record: DiskRecord }
-  | { readonly type: 'sync'; readonly mountPath: string }
+  | { readonly type: 'syncAndWrite'; readonly file: string; readonly record: DiskRecord }
+  | { readonly type: 'sync' }
   | { readonly type: 'readLine'; readonly file: string };
 
-serveRequests((request: DiskRequest) => {
-  switch (request.type) {
+serveRequests(({ mountPath, act }: DiskRequest) => onMount(mountPath, () => perform(mountPath, act)));
+
+function perform(mountPath: string, act: DiskAct): unknown {
+  switch (act.type) {
     case 'id':
-      return readId(join(request.mountPath, '.pointsman', 'id'), request.create);
+      return readId(join(mountPath, '.pointsman', 'id'), act.create);
     case 'prepare':
-      for (const directory of request.directories) mkdirSync(directory, { recursive: true, mode: 0o755 });
+      for (const directory of act.directories) mkdirSync(directory, { recursive: true, mode: 0o755 });
       return undefined;
     case 'read':
-      return readRecord(request.file);
+      return readRecord(act.file);
     case 'write':
-      return writeRecord(request.file, request.record);
+      return writeRecord(act.file, act.record);
     case 'syncAndWrite':
-      syncFileSystem(request.mountPath);
-      return writeRecord(request.file, request.record);
+      syncFileSystem(mountPath);
+      return writeRecord(act.file, act.record);
     case 'sync':
-      return syncFileSystem(request.mountPath);
+      return syncFileSystem(mountPath);
     case 'readLine':
-      return (readIfThere(request.file) ?? '').split('\n')[0]?.slice(0, LINE_MAX);
+      return (readIfThere(act.file) ?? '').split('\n')[0]?.slice(0, LINE_MAX);
   }
-});
+}
 
 const LINE_MAX = 200;
 

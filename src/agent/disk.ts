@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
-import type { DiskRequest } from './disk-child.ts';
+import type { DiskAct, DiskRequest } from './disk-child.ts';
 import { createHelper } from './helper.ts';
 import type { DiskRecord } from './record.ts';
 
@@ -42,7 +42,10 @@ export interface DiskOptions {
 
 export function openDisk({ mountPath, namespace, node, recordFile, clock }: DiskOptions): Disk {
   const helper = createHelper({ script: 'disk-child', subject: mountPath, recordFile, clock });
-  const ask = (request: DiskRequest, timeoutMs: number) => helper.ask(request, timeoutMs);
+  const ask = (act: DiskAct, timeoutMs: number) => {
+    const request: DiskRequest = { mountPath, act };
+    return helper.ask(request, timeoutMs);
+  };
   const directory = (group: string) => join(mountPath, '.pointsman', namespace, group);
   const ownFile = (group: string) => join(directory(group), node);
   // Not among the files of the nodes, and under a name that no namespace has.
@@ -61,8 +64,7 @@ export function openDisk({ mountPath, namespace, node, recordFile, clock }: Disk
   });
   return {
     warm: () => helper.warm(),
-    id: async (create, timeoutMs) =>
-      ((await ask({ type: 'id', mountPath, create }, timeoutMs)) as string | null) ?? undefined,
+    id: async (create, timeoutMs) => ((await ask({ type: 'id', create }, timeoutMs)) as string | null) ?? undefined,
     prepare: async (group, timeoutMs) => {
       const directories = [directory(group), join(mountPath, '.pointsman', '.locks', namespace)];
       await ask({ type: 'prepare', directories }, timeoutMs);
@@ -73,13 +75,13 @@ export function openDisk({ mountPath, namespace, node, recordFile, clock }: Disk
     },
     syncAndEnd: async (end, timeoutMs) => {
       const file = ownFile(end.group);
-      await ask({ type: 'syncAndWrite', mountPath, file, record: endRecord(end) }, timeoutMs);
+      await ask({ type: 'syncAndWrite', file, record: endRecord(end) }, timeoutMs);
     },
     end: async (end, timeoutMs) => {
       await ask({ type: 'write', file: ownFile(end.group), record: endRecord(end) }, timeoutMs);
     },
     sync: async (timeoutMs) => {
-      await ask({ type: 'sync', mountPath }, timeoutMs);
+      await ask({ type: 'sync' }, timeoutMs);
     },
     lockFile,
     lockHolder: async (group, timeoutMs) =>

@@ -15,8 +15,9 @@ export interface Victims {
   readonly cgroupHoldsAll: boolean;
 }
 
-/** Between two rounds. The kernel needs a moment to end a large process. */
-const PACE_MS = 5;
+/** Between two rounds, doubled up to the last. The kernel needs a moment to end a large process, or for ever. */
+const FIRST_PACE_MS = 5;
+const LAST_PACE_MS = 160;
 /** Between the two scans that must find nothing, so that a process caught in its exec by the first is past it. */
 const BETWEEN_SCANS_MS = 10;
 
@@ -33,6 +34,7 @@ export function killNow(victims: Pick<Victims, 'cgroups' | 'known'>): void {
  */
 export async function killAll(victims: Victims, signal?: AbortSignal): Promise<void> {
   let clean = 0;
+  let paceMs = FIRST_PACE_MS;
   for (;;) {
     killNow(victims);
     const left = await remaining(victims);
@@ -40,7 +42,8 @@ export async function killAll(victims: Victims, signal?: AbortSignal): Promise<v
     clean = left.none ? clean + 1 : 0;
     if (clean >= (victims.cgroupHoldsAll ? 1 : 2)) return;
     signal?.throwIfAborted();
-    await delay(left.none ? BETWEEN_SCANS_MS : PACE_MS);
+    await delay(left.none ? BETWEEN_SCANS_MS : paceMs);
+    paceMs = Math.min(LAST_PACE_MS, paceMs * 2);
   }
 }
 

@@ -3,7 +3,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { DiskMonitor } from '../crds/diskmonitor.ts';
 import type { FailoverGroup } from '../crds/failovergroup.ts';
-import type { FailoverNode, NodeReport } from '../crds/failovernode.ts';
+import { type FailoverNode, type NodeReport, timingSchema } from '../crds/failovernode.ts';
 import type { VipResource } from '../crds/vipresource.ts';
 import type { Problem } from '../decide/agent.ts';
 import { type Timing, timingOf, timingProblem } from '../decide/timing.ts';
@@ -233,13 +233,12 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       spec,
       recordFile: runDir.helper(`probe ${name} ${path}`),
       clock,
-      obstacle: () => {
+      place: () => {
         const found = watches.groups()?.find(({ metadata }) => metadata.name === groupRef.name);
         const shared = found?.spec.sharedDisk;
-        // Below a mount point where nothing is mounted lies the node's own disk, which always works.
-        if (shared === undefined || !path.startsWith(`${shared.mountPath}/`)) return undefined;
+        if (shared === undefined || !path.startsWith(`${shared.mountPath}/`)) return { mountPath: undefined };
         const mount = mountAt(shared.mountPath, shared.fsTypes);
-        return mount.state === 'mounted' ? undefined : mount.message;
+        return mount.state === 'mounted' ? { mountPath: shared.mountPath } : { obstacle: mount.message };
       },
       active: () => groups.get(groupRef.name)?.active() === true,
       onChange: () => reporter.poke(),
@@ -316,12 +315,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
 }
 
 /** Until the FailoverNode has been seen; nothing is renewed before it has. */
-const DEFAULT_TIMING: Timing = {
-  renewEveryMs: 1_000,
-  fenceAfterMs: 5_000,
-  killWithinMs: 1_000,
-  takeoverAfterMs: 8_000,
-};
+const DEFAULT_TIMING: Timing = timingOf(timingSchema.parse({}));
 
 function everything(matches: (mark: string) => boolean, cgroups: readonly string[]) {
   return { matches, cgroups, known: [], sinceTicks: 0, cgroupHoldsAll: false };

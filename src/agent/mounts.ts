@@ -26,6 +26,23 @@ export function mountAt(path: string, fsTypes: readonly string[]): MountState {
   }
 }
 
+/**
+ * Runs `act` on the file system that is mounted at `path`, and throws where none is, or where it is not the same one
+ * afterwards: the directory below a mount point is never what was meant, and what went there proves nothing.
+ */
+export function onMount<T>(path: string, act: () => T): T {
+  const before = topMount(path);
+  if (before === undefined) throw new Error(`Cannot use ${path}: nothing is mounted there`);
+  const result = act();
+  const after = topMount(path);
+  if (after?.id === before.id && after.device === before.device) return result;
+  throw new Error(`Cannot use ${path}: it was unmounted meanwhile`);
+}
+
+function topMount(path: string): Mount | undefined {
+  return parseMountinfo(readFileSync('/proc/self/mountinfo', 'utf8')).findLast((mount) => mount.mountPoint === path);
+}
+
 /** `path` must itself be a mount point, never a directory below one; of several mounts there the last is on top. */
 export function judgeMount(mounts: readonly Mount[], path: string, fsTypes: readonly string[]): MountState {
   const top = mounts.findLast((mount) => mount.mountPoint === path);

@@ -1,11 +1,14 @@
 import { closeSync, constants, fsyncSync, openSync, readSync, writeSync } from 'node:fs';
 import { serveRequests } from './helper-loop.ts';
+import { onMount } from './mounts.ts';
 
 /** One probe of a shared disk, in a process that may hang. */
 export interface ProbeRequest {
   readonly method: 'WriteFile' | 'ReadFile';
   readonly path: string;
   readonly size: number;
+  /** The shared disk that the path lies on: it must be mounted. */
+  readonly mountPath: string | undefined;
 }
 
 /** How long it took. */
@@ -13,10 +16,11 @@ export interface ProbeAnswer {
   readonly latencyMs: number;
 }
 
-serveRequests(({ method, path, size }: ProbeRequest): ProbeAnswer => {
+serveRequests(({ method, path, size, mountPath }: ProbeRequest): ProbeAnswer => {
   const startMs = performance.now();
-  if (method === 'WriteFile') writeAndReadBack(path, size);
-  else readWhole(path, size);
+  const probe = () => (method === 'WriteFile' ? writeAndReadBack(path, size) : readWhole(path, size));
+  if (mountPath === undefined) probe();
+  else onMount(mountPath, probe);
   return { latencyMs: Math.round(performance.now() - startMs) };
 });
 

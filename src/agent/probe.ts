@@ -19,8 +19,11 @@ export interface DiskProbeOptions {
   readonly spec: DiskMonitorSpec;
   readonly recordFile: string;
   readonly clock: Clock;
-  /** Why the path must not be touched now: nothing is mounted there. Undefined when it may be. */
-  readonly obstacle: () => string | undefined;
+  /**
+   * The shared disk that the path lies on, undefined where it lies on none; or why the path must not be touched now:
+   * below a mount point where nothing is mounted lies the node's own disk, which always works.
+   */
+  readonly place: () => { readonly mountPath: string | undefined } | { readonly obstacle: string };
   /** Whether this node runs the group. */
   readonly active: () => boolean;
   /** After every change of the report. */
@@ -46,9 +49,10 @@ export function createDiskProbe(options: DiskProbeOptions): DiskProbe {
 
   async function probe(): Promise<void> {
     try {
-      const obstacle = options.obstacle();
-      if (obstacle !== undefined) throw new Error(obstacle);
-      const request: ProbeRequest = { method: spec.method, path: spec.path, size: spec.size };
+      const place = options.place();
+      if ('obstacle' in place) throw new Error(place.obstacle);
+      const { method, path, size } = spec;
+      const request: ProbeRequest = { method, path, size, mountPath: place.mountPath };
       const { latencyMs } = (await helper.ask(request, durationMs(spec.timeout))) as ProbeAnswer;
       become({ name, state: 'Healthy', failures: 0, latencyMs: coarse(latencyMs) });
     } catch (error) {

@@ -35,6 +35,7 @@ let cause: LastRun['cause'] = 'Exited';
 let last: LastRun | undefined;
 let runsAsRoot = false;
 let killAt: number | undefined;
+let killing: Promise<void> | undefined;
 let timer: NodeJS.Timeout | undefined;
 let forlornSinceMs = bootClock.nowMs();
 const agents = new Set<Socket>();
@@ -251,6 +252,10 @@ function tick(): void {
 function kill(): void {
   child?.kill('SIGKILL');
   killNow(victims());
+  // What has left the session is found by its mark, also while the process itself hangs in the kernel and does not exit.
+  killing ??= killAll(victims()).finally(() => {
+    killing = undefined;
+  });
 }
 
 function victims(): Victims {

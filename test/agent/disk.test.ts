@@ -1,5 +1,15 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, onTestFinished, test } from 'vitest';
@@ -14,13 +24,23 @@ import { until } from './processes.ts';
 /** The shared disk, by real helper processes. A FIFO stands for a file whose server is away: its open never ends. */
 
 const directories: string[] = [];
+const mounts: string[] = [];
 afterEach(() => {
+  for (const mount of mounts.splice(0)) execFileSync('umount', ['--lazy', mount]);
   for (const directory of directories.splice(0)) rmSync(directory, { recursive: true });
 });
 
 function newDirectory(): string {
   const directory = mkdtempSync(join(tmpdir(), 'pointsman-disk-'));
   directories.push(directory);
+  return directory;
+}
+
+/** A directory on which something is mounted. */
+function newMount(options = 'size=1m'): string {
+  const directory = newDirectory();
+  execFileSync('mount', ['-t', 'tmpfs', '-o', options, 'disk', directory]);
+  mounts.push(directory);
   return directory;
 }
 
@@ -33,14 +53,14 @@ function disk(mountPath: string, node = 'a'): Disk {
 
 describe('the id of a disk', () => {
   test('is made once, whoever comes first, and is the same for every node', async () => {
-    const mountPath = newDirectory();
+    const mountPath = newMount();
     const ids = await Promise.all(['a', 'b', 'c'].map((node) => disk(mountPath, node).id(true, 5_000)));
     expect(ids[0]).toMatch(/^[0-9a-f-]{36}$/);
     expect(new Set(ids).size).toBe(1);
   });
 
   test('is not made where a group has one already', async () => {
-    const mountPath = newDirectory();
+    const mountPath = newMount();
     expect(await disk(mountPath).id(false, 5_000)).toBeUndefined();
     expect(existsSync(join(mountPath, '.pointsman'))).toBe(false);
   });
@@ -48,7 +68,7 @@ describe('the id of a disk', () => {
 
 describe('the end of an epoch', () => {
   test('stands in our own file, and is read back by the next agent', async () => {
-    const mountPath = newDirectory();
+    const mountPath = newMount();
     expect(await disk(mountPath).ended('group', 5_000)).toBe(0);
     await disk(mountPath).syncAndEnd({ group: 'group', epoch: 7, takeoverAfterSeconds: 8 }, 5_000);
     expect(await disk(mountPath).ended('group', 5_000)).toBe(7);
@@ -56,7 +76,7 @@ describe('the end of an epoch', () => {
   });
 
   test('is written over the same bytes, with a beat that was never there before', async () => {
-    const mountPath = newDirectory();
+    const mountPath = newMount();
     const opened = disk(mountPath);
     const file = join(mountPath, '.pointsman', 'test', 'group', 'a');
     const beats = [];
@@ -73,15 +93,19 @@ describe('the end of an epoch', () => {
   });
 
   test('is not taken by a disk that is full', async () => {
+    const mountPath = newMount('size=4k');
+    writeFileSync(join(mountPath, 'data'), Buffer.alloc(4096));
+    const ending = disk(mountPath).syncAndEnd({ group: 'g', epoch: 1, takeoverAfterSeconds: 8 }, 5_000);
+    await expect(ending).rejects.toThrow('ENOSPC');
+  });
+
+  test('is not taken, and nothing is made, by the bare directory under a mount point', async () => {
     const mountPath = newDirectory();
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4k,nr_inodes=2', 'full', mountPath]);
-    try {
-      writeFileSync(join(mountPath, 'data'), Buffer.alloc(4096));
-      const ending = disk(mountPath).syncAndEnd({ group: 'g', epoch: 1, takeoverAfterSeconds: 8 }, 5_000);
-      await expect(ending).rejects.toThrow('ENOSPC');
-    } finally {
-      execFileSync('umount', ['--lazy', mountPath]);
-    }
+    const opened = disk(mountPath);
+    const ending = opened.syncAndEnd({ group: 'g', epoch: 1, takeoverAfterSeconds: 8 }, 5_000);
+    await expect(ending).rejects.toThrow('nothing is mounted there');
+    await expect(opened.id(true, 5_000)).rejects.toThrow('nothing is mounted there');
+    expect(readdirSync(mountPath)).toEqual([]);
   });
 });
 
@@ -173,7 +197,7 @@ describe('a file access that hangs', () => {
 describe('a DiskMonitor', () => {
   function probe(
     change: Partial<DiskMonitorSpec>,
-    more: { obstacle?: () => string; active?: () => boolean } = {},
+    more: { obstacle?: string; active?: () => boolean } = {},
   ): DiskProbe {
     const spec = diskMonitorSpec.parse({
       groupRef: { name: 'g' },
@@ -184,7 +208,7 @@ describe('a DiskMonitor', () => {
     });
     const opened = createDiskProbe({
       ...{ name: 'm', spec, recordFile: join(newDirectory(), 'helper.json'), clock: bootClock },
-      obstacle: more.obstacle ?? (() => undefined),
+      place: () => (more.obstacle === undefined ? { mountPath: undefined } : { obstacle: more.obstacle }),
       active: more.active ?? (() => false),
       onChange: () => {},
     });
@@ -216,7 +240,7 @@ describe('a DiskMonitor', () => {
 
   test('fails without touching anything where nothing is mounted', async () => {
     const path = join(newDirectory(), 'monitor.txt');
-    const opened = probe({ path }, { obstacle: () => 'nothing is mounted there' });
+    const opened = probe({ path }, { obstacle: 'nothing is mounted there' });
     await untilState(opened, 'Failed');
     expect(existsSync(path)).toBe(false);
   });
