@@ -35,7 +35,7 @@ let cause: LastRun['cause'] = 'Exited';
 let last: LastRun | undefined;
 let runsAsRoot = false;
 let killAt: number | undefined;
-let killing: Promise<void> | undefined;
+let killing = false;
 let timer: NodeJS.Timeout | undefined;
 let forlornSinceMs = bootClock.nowMs();
 const agents = new Set<Socket>();
@@ -253,8 +253,10 @@ function kill(): void {
   child?.kill('SIGKILL');
   killNow(victims());
   // What has left the session is found by its mark, also while the process itself hangs in the kernel and does not exit.
-  killing ??= killAll(victims()).finally(() => {
-    killing = undefined;
+  if (killing) return;
+  killing = true;
+  void killAll(victims()).finally(() => {
+    killing = false;
   });
 }
 

@@ -93,7 +93,7 @@ describe.each([
   });
 
   test('a stopped shim does not outlive the deadline: the agent kills as well', async () => {
-    const deadlineMs = inMs(500);
+    const deadlineMs = inMs(2_000);
     const { bench, agent, shim } = await running(DAEMON, deadlineMs);
     process.kill(shim.pid, 'SIGSTOP');
     await untilState(agent, 'absent');
