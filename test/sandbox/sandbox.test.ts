@@ -10,6 +10,7 @@ import {
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { type Sandbox, startSandbox } from '../../sandbox/sandbox.ts';
 import { SERVERS, type ServerName } from '../../sandbox/topology.ts';
+import { watchProcesses } from '../../sandbox/watch.ts';
 
 const VIP = '10.1.0.20';
 const PORT = 8000;
@@ -230,6 +231,25 @@ describe('a server', () => {
     await serveItsName('server2');
     await becomes('server2');
   });
+});
+
+test('the watch sees MinIO on two servers at once, and not on one', async () => {
+  const minio = (name: ServerName) =>
+    sandbox.server(name).exec(['sh', '-c', `/work/minio server /tmp/twice >/tmp/twice.log 2>&1 & echo $!`]);
+  const watch = await watchProcesses(sandbox);
+  try {
+    await minio('server1');
+    await vi.waitFor(() => expect(watch.latest()?.running.length).toBe(1), { timeout: 10_000, interval: 20 });
+    expect(watch.twice()).toEqual([]);
+    await minio('server2');
+    await vi.waitFor(() => expect(watch.twice().length).toBeGreaterThan(0), { timeout: 10_000, interval: 20 });
+  } finally {
+    await watch.stop();
+    for (const name of SERVERS) {
+      for (const { pid, exe } of sandbox.server(name).processes())
+        if (exe === '/work/minio') process.kill(pid, 'SIGKILL');
+    }
+  }
 });
 
 test('AWS fails as it is told to, for the calls it is told', async () => {
