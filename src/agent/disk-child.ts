@@ -11,6 +11,7 @@ import {
   readFileSync,
   readSync,
   rmSync,
+  writeFileSync,
   writeSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -35,6 +36,7 @@ export type DiskAct =
   /** Everything handed to the kernel for this file system is on the server afterwards, then the record. */
   | { readonly type: 'syncAndWrite'; readonly file: string; readonly record: DiskRecord }
   | { readonly type: 'sync' }
+  | { readonly type: 'writeText'; readonly file: string; readonly text: string }
   | { readonly type: 'readLine'; readonly file: string };
 
 serveRequests(({ mountPath, act }: DiskRequest) => onMount(mountPath, () => perform(mountPath, act)));
@@ -55,6 +57,8 @@ function perform(mountPath: string, act: DiskAct): unknown {
       return writeRecord(act.file, act.record);
     case 'sync':
       return syncFileSystem(mountPath);
+    case 'writeText':
+      return writeFileSync(act.file, act.text);
     case 'readLine':
       return (readIfThere(act.file) ?? '').split('\n')[0]?.slice(0, LINE_MAX);
   }

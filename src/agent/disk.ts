@@ -21,6 +21,8 @@ export interface Disk {
   end(end: EndOfEpoch, timeoutMs: number): Promise<void>;
   sync(timeoutMs: number): Promise<void>;
   lockFile(group: string): string;
+  /** Writes into the lock's file, which only its holder may do. */
+  signLock(group: string, text: string, timeoutMs: number): Promise<void>;
   /** What the holder of the lock has written into its file. */
   lockHolder(group: string, timeoutMs: number): Promise<string>;
   close(): void;
@@ -84,6 +86,9 @@ export function openDisk({ mountPath, namespace, node, recordFile, clock }: Disk
       await ask({ type: 'sync' }, timeoutMs);
     },
     lockFile,
+    signLock: async (group, text, timeoutMs) => {
+      await ask({ type: 'writeText', file: lockFile(group), text }, timeoutMs);
+    },
     lockHolder: async (group, timeoutMs) =>
       (await ask({ type: 'readLine', file: lockFile(group) }, timeoutMs)) as string,
     close: () => helper.close(),

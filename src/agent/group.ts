@@ -111,6 +111,8 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
   let handledEnd: Ended | undefined;
   let ready: { readonly pid: number; readonly stop: AbortController; done: boolean } | undefined;
   let startupFailed = false;
+  /** Started under the lock, which does not say so yet. */
+  let lockedEpoch: number | undefined;
   const underWay = { confirm: false, end: false, start: false, warm: false, settle: false };
   let wasWatched = false;
   let poked = false;
@@ -248,13 +250,14 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
 
   async function start(epoch: number, lock: boolean, observed: AgentSeen): Promise<void> {
     const { incarnation } = observed;
-    const run = group === undefined ? undefined : runSpec(group, epoch, lock);
+    const run = group === undefined ? undefined : runSpec(group, lock);
     if (run === undefined || incarnation === undefined) return;
     underWay.start = true;
     startupFailed = false;
     try {
       // Written before the first spawn: from now on something may have been.
       if (memory.spawned < epoch) remember({ ...memory, spawned: epoch });
+      lockedEpoch = lock ? epoch : undefined;
       await process.start({ epoch, incarnation, deadlineMs: context.deadline().untilMs, run });
     } catch (error) {
       failed(clock.nowMs());
@@ -264,7 +267,7 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
     poke();
   }
 
-  function runSpec({ spec }: FailoverGroup, epoch: number, lock: boolean): RunSpec | undefined {
+  function runSpec({ spec }: FailoverGroup, lock: boolean): RunSpec | undefined {
     const host = context.host.look(spec);
     if (host.problem !== undefined) return undefined;
     const { mountPath } = spec.sharedDisk;
@@ -275,7 +278,7 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
       gid: host.account.gid,
       workingDirectory: spec.process.workingDirectory,
       env: environmentOf(spec.process, host.account),
-      lock: lock ? { file, holder: `${node}, epoch ${epoch}` } : undefined,
+      lock: lock ? file : undefined,
     };
   }
 
@@ -317,9 +320,19 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
     poke();
   }
 
+  /** Says in the lock file who holds it, for whoever is refused. Best effort, and never on the way of the start. */
+  async function signLock(epoch: number): Promise<void> {
+    lockedEpoch = undefined;
+    const text = `${node}, epoch ${epoch}\n`;
+    await mountedDisk()
+      ?.signLock(name, text, SETTLE_LIMIT_MS)
+      .catch((error) => log.warn('cannot sign the lock', { error: describeError(error) }));
+  }
+
   /** Ready at once where there is no probe, else when it passes. */
   function followReadiness({ state, pid }: ProcessView): void {
     const runs = state === 'running' && pid !== undefined;
+    if (runs && lockedEpoch !== undefined) void signLock(lockedEpoch);
     if (ready !== undefined && (!runs || ready.pid !== pid)) {
       ready.stop.abort();
       ready = undefined;

@@ -426,7 +426,7 @@ function endedFrom(run: NonNullable<ShimStatus['last']>, atMs: number): Ended {
   const base = { epoch: run.epoch, atMs };
   if (run.cause !== 'Exited') return { ...base, cause: run.cause, message: `${how} (${run.cause})` };
   if (run.stage === 'executed') return { ...base, cause: 'Exited', message: how };
-  if (run.stage === 'started' && run.code === CHAIN_EXIT.lockHeld) {
+  if (run.code === CHAIN_EXIT.lockHeld) {
     return { ...base, cause: 'LockHeld', message: 'another process holds the lock on the shared disk' };
   }
   const why = CHAIN_FAILURE[run.code ?? -1] ?? `${how} before the command was reached; see the log of the group`;
@@ -435,6 +435,5 @@ function endedFrom(run: NonNullable<ShimStatus['last']>, atMs: number): Ended {
 
 const CHAIN_FAILURE: Readonly<Record<number, string>> = {
   [CHAIN_EXIT.parentGone]: 'its shim had gone',
-  [CHAIN_EXIT.cgroup]: 'it cannot enter its cgroup',
   [CHAIN_EXIT.directory]: 'its working directory cannot be entered; see the log of the group',
 };

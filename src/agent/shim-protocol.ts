@@ -26,8 +26,8 @@ export interface RunSpec {
   readonly workingDirectory: string;
   /** The environment of the process, besides the mark. */
   readonly env: Readonly<Record<string, string>>;
-  /** Undefined: start without the lock. */
-  readonly lock: { readonly file: string; readonly holder: string } | undefined;
+  /** The file to lock. Undefined: start without the lock. */
+  readonly lock: string | undefined;
 }
 
 export type Request =
@@ -70,7 +70,7 @@ export interface ShimStatus {
 }
 
 /** How far the chain of programs came before the user's own. */
-export type Stage = 'started' | 'locked' | 'executed';
+export type Stage = 'started' | 'executed';
 
 export interface LastRun {
   readonly run: number;
@@ -90,4 +90,4 @@ export interface Accepted {
 }
 
 /** Exit statuses of the chain's own links; they count only before the stage `executed`. */
-export const CHAIN_EXIT = { lockHeld: 118, parentGone: 121, cgroup: 122, directory: 123 } as const;
+export const CHAIN_EXIT = { lockHeld: 118, parentGone: 121, directory: 123 } as const;

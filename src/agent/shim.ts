@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { bootClock } from '../base/clock.ts';
 import { isPopulated, removeCgroup } from './cgroup.ts';
@@ -129,10 +129,10 @@ function notStarted(reason: string): string {
 
 function spawnChain({ run }: Extract<Envelope, { type: 'start' }>): void {
   if (config.cgroup !== undefined) mkdirSync(config.cgroup, { recursive: true });
-  const { file, args, env } = chain(run, config.mark, config.cgroup, process.pid);
+  const { file, args, env } = chain(run, config.mark, process.pid);
   const log = openSync(config.logFile, 'a', 0o640);
   // A session of its own: a signal to the agent's group must not reach it, and its number finds what it forks.
-  const spawned = spawn(file, args, { env, cwd: '/', detached: true, stdio: ['ignore', log, log, 'pipe'] });
+  const spawned = spawn(file, args, { env, cwd: '/', detached: true, stdio: ['ignore', log, log, 'pipe', 'pipe'] });
   closeSync(log);
   runsAsRoot = run.uid === 0;
   child = spawned;
@@ -142,11 +142,26 @@ function spawnChain({ run }: Extract<Envelope, { type: 'start' }>): void {
   }
   leader = readProcess(spawned.pid);
   watchChain(spawned);
+  letGo(spawned, spawned.pid);
+}
+
+/** Into the cgroup first: what is forked before that would not be in it. */
+function letGo(spawned: ChildProcess, pid: number): void {
+  const go = spawned.stdio[4] as Socket; // a pipe to the child is a socket to us
+  go.on('error', () => {});
+  if (config.cgroup !== undefined) {
+    try {
+      writeFileSync(`${config.cgroup}/cgroup.procs`, String(pid));
+    } catch {
+      spawned.kill('SIGKILL');
+    }
+  }
+  go.end('go\n');
 }
 
 function watchChain(spawned: ChildProcess): void {
   const number = runs + 1;
-  const stages = spawned.stdio[3] as Socket; // a pipe to the child is a socket to us
+  const stages = spawned.stdio[3] as Socket; // as above
   let exit: { code: number | null; signal: string | null } | undefined;
   let told = false;
   const finish = () => {
@@ -156,9 +171,7 @@ function watchChain(spawned: ChildProcess): void {
     void endRest(ended);
   };
   stages.on('data', (said: Buffer) => {
-    const text = said.toString('latin1');
-    if (text.includes('l')) stage = 'locked';
-    if (text.includes('x')) {
+    if (said.includes('x')) {
       stage = 'executed';
       if (phase === 'starting') phase = 'running';
       tell();

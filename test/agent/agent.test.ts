@@ -54,6 +54,8 @@ test('a node takes a Lease, says that it is fit, runs what it is assigned, and e
   const { machine, user } = await runningMachine();
   expect(await machine.lease()).toMatchObject({ holder: machine.node, transitions: 1, durationSeconds: 3 });
   expect(await machine.report()).toMatchObject({ incarnation: 1, instanceId: machine.instanceId });
+  const lock = join(machine.mountPath, '.pointsman', '.locks', namespace, groupName(machine.node));
+  await until('the lock says who holds it', () => readFileSync(lock, 'utf8') === `${machine.node}, epoch 1\n`);
   await machine.assign(1, { state: 'Stopping' });
   const ended = await machine.untilReported('epoch 1 has ended', (group) => group.ended === 1);
   expect(ended).toMatchObject({ state: 'Stopped', settled: true, ready: false, epoch: 0 });
