@@ -21,11 +21,11 @@ import type { Disk } from './disk.ts';
 import { createGroupAddresses } from './groupaddresses.ts';
 import { createGroupDisk } from './groupdisk.ts';
 import type { Host } from './host.ts';
+import type { Parts } from './parts.ts';
 import type { Account } from './policy.ts';
-import { createGroupProcess, type EndCause, type Ended, type ProcessView } from './process.ts';
+import type { EndCause, Ended, ProcessView } from './process.ts';
 import type { GroupMemory, RunDir } from './rundir.ts';
 import type { RunSpec, ShimConfig } from './shim-protocol.ts';
-import { untilReady } from './startup.ts';
 
 /** One group on this node: looks, asks `planAgent`, and does what it says. */
 export interface GroupAgent {
@@ -60,6 +60,7 @@ export interface GroupContext {
   readonly log: Log;
   readonly signal: AbortSignal;
   readonly runDir: RunDir;
+  readonly parts: Parts;
   readonly host: Host;
   readonly disk: (mountPath: string) => Disk;
   readonly addressesOn: () => Addresses | undefined;
@@ -89,16 +90,17 @@ const FAILURES_KEPT = 128;
 const NOTHING_KNOWN: GroupMemory = { ended: 0, settled: true, spawned: 0 };
 
 export function createGroupAgent(name: string, context: GroupContext): GroupAgent {
-  const { clock, runDir, node, namespace } = context;
+  const { clock, runDir, parts, node, namespace } = context;
   const log = context.log.with({ group: name });
-  const process = createGroupProcess({
+  const process = parts.createGroupProcess({
     config: context.shimConfig(name),
     shimLogFile: context.shimLogFile,
     clock,
     log,
+    parts,
     onChange: processChanged,
   });
-  const disk = createGroupDisk({ clock, disk: context.disk, onChange: poke });
+  const disk = createGroupDisk({ clock, disk: context.disk, mountAt: parts.mountAt, onChange: poke });
   const addresses = createGroupAddresses({ addresses: context.addressesOn, clock, log, onChange: context.onChange });
 
   let memory = runDir.group(name) ?? NOTHING_KNOWN;
@@ -342,7 +344,7 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
     const mine = { pid, stop: new AbortController(), done: probe === undefined };
     ready = mine;
     if (probe === undefined) return;
-    untilReady(probe, clock, mine.stop.signal).then(
+    parts.untilReady(probe, clock, mine.stop.signal).then(
       (passed) => {
         if (ready !== mine) return;
         if (passed) mine.done = true;

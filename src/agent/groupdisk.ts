@@ -3,7 +3,7 @@ import { describeError } from '../base/errors.ts';
 import type { FailoverGroup } from '../crds/failovergroup.ts';
 import type { DiskSeen } from '../decide/agent.ts';
 import type { Disk } from './disk.ts';
-import { type Mount, mountAt } from './mounts.ts';
+import type { Mount, mountAt } from './mounts.ts';
 
 /** What this node knows of a group's shared disk, without ever waiting for it. */
 export interface GroupDisk {
@@ -16,6 +16,7 @@ export interface GroupDisk {
 export interface GroupDiskOptions {
   readonly clock: Clock;
   readonly disk: (mountPath: string) => Disk;
+  readonly mountAt: typeof mountAt;
   /** After every change of what is known. */
   readonly onChange: () => void;
 }
@@ -33,7 +34,7 @@ interface Read {
   readonly message?: string;
 }
 
-export function createGroupDisk({ clock, disk, onChange }: GroupDiskOptions): GroupDisk {
+export function createGroupDisk({ clock, disk, mountAt, onChange }: GroupDiskOptions): GroupDisk {
   let last: Read | undefined;
   let reading: string | undefined;
   let ended = 0;

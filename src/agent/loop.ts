@@ -11,18 +11,15 @@ import type { KubeApi } from '../kube/api.ts';
 import { failoverGroups } from '../kube/resources.ts';
 import type { Addresses } from './address.ts';
 import { cgroupOf, cgroupsIn } from './cgroup.ts';
-import { type Disk, openDisk } from './disk.ts';
+import type { Disk } from './disk.ts';
 import { createGroupAgent, type GroupAgent, type GroupContext } from './group.ts';
-import { createHost } from './host.ts';
-import { killAll } from './kill.ts';
-import { createLeaseKeeper, type Prepared } from './leasekeeper.ts';
+import type { Prepared } from './leasekeeper.ts';
 import { markOf } from './mark.ts';
 import type { Instance } from './metadata.ts';
-import { mountAt } from './mounts.ts';
-import { createDiskProbe, type DiskProbe } from './probe.ts';
+import { type Parts, realParts } from './parts.ts';
+import type { DiskProbe } from './probe.ts';
 import { createReporter } from './report.ts';
 import type { RunDir } from './rundir.ts';
-import { findMarked } from './scan.ts';
 
 /** All of one node: its Lease, its groups, its disks' monitors, and the report on them. */
 export interface NodeAgent {
@@ -54,6 +51,8 @@ export interface NodeAgentOptions {
   /** Where the groups get their cgroups, if anywhere. */
   readonly cgroups: string | undefined;
   readonly addresses: Addresses | undefined;
+  /** The real ones unless told otherwise. */
+  readonly parts?: Parts;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -64,7 +63,7 @@ const SYNC_LOOK_MS = 10;
 const LOOK_EVERY_MS = 2_000;
 
 export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
-  const { namespace, node, runDir, clock, log, watches, api } = options;
+  const { namespace, node, runDir, clock, log, watches, api, parts = realParts } = options;
   const groups = new Map<string, GroupAgent>();
   const probes = new Map<string, { path: string; probe: DiskProbe }>();
   const disks = new Map<string, Disk>();
@@ -80,7 +79,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     compose,
     stored: watches.node,
   });
-  const keeper = createLeaseKeeper({
+  const keeper = parts.createLeaseKeeper({
     site: { api, clock, namespace, node },
     bootId: options.bootId,
     clock,
@@ -102,9 +101,9 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     },
   });
   const context: GroupContext = {
-    ...{ namespace, node, api, clock, log, runDir, nodeProblem },
+    ...{ namespace, node, api, clock, log, runDir, parts, nodeProblem },
     signal: ending.signal,
-    host: createHost({ policyFile: options.policyFile, clock, onChange: poke }),
+    host: parts.createHost({ policyFile: options.policyFile, clock, onChange: poke }),
     disk,
     addressesOn: () => options.addresses,
     shimConfig: (group) => ({
@@ -147,7 +146,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     await Promise.all(runDir.groupsWithShims().map((name) => groupAgent(name).adopt()));
     const adopted = new Set([...groups.keys()].map((group) => markOf(namespace, node, group)));
     const strays = (mark: string) => mark.startsWith(`${ownMark}/`) && !adopted.has(mark);
-    if ((await findMarked(strays)).found.length > 0) await killAll(everything(strays, []), ending.signal);
+    if ((await parts.findMarked(strays)).found.length > 0) await parts.killAll(everything(strays, []), ending.signal);
   }
 
   /** In the next turn of the loop: a watch tells of changes one by one, and says only afterwards that it is in step. */
@@ -228,7 +227,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
 
   function openProbe(name: string, spec: DiskMonitor['spec']): DiskProbe {
     const { groupRef, path } = spec;
-    return createDiskProbe({
+    return parts.createDiskProbe({
       name,
       spec,
       recordFile: runDir.helper(`probe ${name} ${path}`),
@@ -237,7 +236,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
         const found = watches.groups()?.find(({ metadata }) => metadata.name === groupRef.name);
         const shared = found?.spec.sharedDisk;
         if (shared === undefined || !path.startsWith(`${shared.mountPath}/`)) return { mountPath: undefined };
-        const mount = mountAt(shared.mountPath, shared.fsTypes);
+        const mount = parts.mountAt(shared.mountPath, shared.fsTypes);
         return mount.state === 'mounted' ? { mountPath: shared.mountPath } : { obstacle: mount.message };
       },
       active: () => groups.get(groupRef.name)?.active() === true,
@@ -248,7 +247,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
   function disk(mountPath: string): Disk {
     let opened = disks.get(mountPath);
     if (opened === undefined) {
-      opened = openDisk({ mountPath, namespace, node, recordFile: runDir.helper(`disk ${mountPath}`), clock });
+      opened = parts.openDisk({ mountPath, namespace, node, recordFile: runDir.helper(`disk ${mountPath}`), clock });
       disks.set(mountPath, opened);
     }
     return opened;
@@ -262,7 +261,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       ...[...groups.values()].map((group) => group.kill('a new incarnation begins')),
     ]);
     const ours = (mark: string) => mark === ownMark || mark.startsWith(`${ownMark}/`);
-    await killAll(everything(ours, options.cgroups === undefined ? [] : cgroupsIn(options.cgroups)), signal);
+    await parts.killAll(everything(ours, options.cgroups === undefined ? [] : cgroupsIn(options.cgroups)), signal);
     const mine = listed.items.filter(({ spec, status }) => {
       return spec.nodes.includes(node) || status?.assignment?.node === node;
     });

@@ -9,8 +9,9 @@ import { describeError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { removeCgroup } from './cgroup.ts';
 import { SYSTEM_PATH } from './chain.ts';
-import { killAll, killNow, type Victims } from './kill.ts';
-import { isAlive, MARK, type Process, readProcess } from './scan.ts';
+import type { Victims } from './kill.ts';
+import type { Parts } from './parts.ts';
+import { MARK, type Process, readProcess } from './scan.ts';
 import {
   type Accepted,
   CHAIN_EXIT,
@@ -91,12 +92,14 @@ export interface GroupProcessOptions {
   readonly shimLogFile: string;
   readonly clock: Clock;
   readonly log: Log;
+  /** The machine. */
+  readonly parts: Parts;
   /** After every change of the view. */
   readonly onChange: () => void;
 }
 
 export function createGroupProcess(options: GroupProcessOptions): GroupProcess {
-  const { config, clock, log, onChange } = options;
+  const { config, clock, log, parts, onChange } = options;
   let shim: Connection | undefined;
   let booting: Promise<void> | undefined;
   let killing: Promise<void> | undefined;
@@ -123,12 +126,12 @@ export function createGroupProcess(options: GroupProcessOptions): GroupProcess {
   }
 
   async function boot(): Promise<void> {
-    const pid = await spawnShim(options);
+    const pid = await parts.spawnShim(options);
     await attach(pid);
   }
 
   async function attach(known: Pick<Process, 'pid' | 'startTicks'>): Promise<void> {
-    const connection = await openConnection(config.socket, known, clock, { onStatus, onClosed });
+    const connection = await openConnection(config.socket, known, options, { onStatus, onClosed });
     shim = connection;
     onStatus(connection);
   }
@@ -161,8 +164,8 @@ export function createGroupProcess(options: GroupProcessOptions): GroupProcess {
   }
 
   async function adopt(): Promise<void> {
-    const accepted = readAccepted(config.acceptedFile);
-    if (accepted !== undefined && isAlive(accepted)) {
+    const accepted = parts.readAccepted(config.acceptedFile);
+    if (accepted !== undefined && parts.isAlive(accepted)) {
       try {
         await attach(accepted);
         if (shim !== undefined) seenRun = shim.status.last?.run ?? 0;
@@ -233,15 +236,13 @@ export function createGroupProcess(options: GroupProcessOptions): GroupProcess {
 
   async function killEverything(why: string, cause: EndCause): Promise<void> {
     const status = shim?.status;
-    const victims = victimsOf(config, shim);
-    killNow(victims);
-    if (shim !== undefined || readAccepted(config.acceptedFile) !== undefined)
+    const victims = victimsOf(options, shim);
+    parts.killNow(victims);
+    if (shim !== undefined || parts.readAccepted(config.acceptedFile) !== undefined)
       log.warn('killing shim and group', { why });
     shim?.close();
-    await killAll(victims);
-    rmSync(config.acceptedFile, { force: true });
-    rmSync(config.socket, { force: true });
-    if (config.cgroup !== undefined) removeCgroup(config.cgroup);
+    await parts.killAll(victims);
+    parts.forgetShim(config);
     shim = undefined;
     seenRun = 0;
     if (status !== undefined && status.phase !== 'idle') {
@@ -258,9 +259,9 @@ export function createGroupProcess(options: GroupProcessOptions): GroupProcess {
   return { view, warm, adopt, start, stop, setDeadline, cutDeadline, kill, leave };
 }
 
-function victimsOf(config: ShimConfig, shim: Connection | undefined): Victims {
+function victimsOf({ config, parts }: GroupProcessOptions, shim: Connection | undefined): Victims {
   const known = shim === undefined ? [] : [shim.process];
-  const leader = shim?.status.pid === undefined ? undefined : readProcess(shim.status.pid);
+  const leader = shim?.status.pid === undefined ? undefined : parts.readProcess(shim.status.pid);
   if (leader !== undefined && shim !== undefined && leader.startTicks >= shim.process.startTicks) known.push(leader);
   return {
     matches: (mark) => mark === config.mark,
@@ -271,7 +272,10 @@ function victimsOf(config: ShimConfig, shim: Connection | undefined): Victims {
   };
 }
 
-async function spawnShim(options: GroupProcessOptions): Promise<Pick<Process, 'pid' | 'startTicks'>> {
+/** Resolves when it listens; rejects when it does not within {@link BOOT_LIMIT_MS}. */
+export async function spawnShim(
+  options: Pick<GroupProcessOptions, 'config' | 'shimLogFile'>,
+): Promise<Pick<Process, 'pid' | 'startTicks'>> {
   const { config } = options;
   for (const path of [config.socket, config.logFile, options.shimLogFile])
     mkdirSync(dirname(path), { recursive: true });
@@ -333,10 +337,10 @@ interface Listener {
 async function openConnection(
   path: string,
   shimProcess: Pick<Process, 'pid' | 'startTicks'>,
-  clock: Clock,
+  { clock, parts }: Pick<GroupProcessOptions, 'clock' | 'parts'>,
   listener: Listener,
 ): Promise<Connection> {
-  const socket = await connectTo(path);
+  const socket = await parts.connectTo(path);
   const waiting = new Map<number, (answer: { refused?: string } | Error) => void>();
   let status: ShimStatus | undefined;
   let nextId = 1;
@@ -398,7 +402,10 @@ async function openConnection(
   return connection;
 }
 
-function connectTo(path: string): Promise<Socket> {
+/** What connects an agent to its shim. */
+export type Wire = Pick<Socket, 'setEncoding' | 'on' | 'write' | 'destroy'>;
+
+export function connectTo(path: string): Promise<Wire> {
   return new Promise((resolve, reject) => {
     const socket = connect(path);
     const timer = setTimeout(() => socket.destroy(new Error('the shim does not answer')), SILENT_MS);
@@ -413,12 +420,20 @@ function connectTo(path: string): Promise<Socket> {
   });
 }
 
-function readAccepted(path: string): Accepted | undefined {
+/** Undefined: no shim has left word there. */
+export function readAccepted(path: string): Accepted | undefined {
   try {
     return JSON.parse(readFileSync(path, 'utf8')) as Accepted; // written by our own shim, as a whole
   } catch {
     return undefined;
   }
+}
+
+/** Nothing of it lives: what it has left behind goes as well. */
+export function forgetShim(config: ShimConfig): void {
+  rmSync(config.acceptedFile, { force: true });
+  rmSync(config.socket, { force: true });
+  if (config.cgroup !== undefined) removeCgroup(config.cgroup);
 }
 
 function endedFrom(run: NonNullable<ShimStatus['last']>, atMs: number): Ended {

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { cgroupBase, cgroupOf, cgroupsIn, removeCgroup } from '../../src/agent/cgroup.ts';
 import { killAll } from '../../src/agent/kill.ts';
+import { realParts } from '../../src/agent/parts.ts';
 import { createGroupProcess, type GroupProcess, type ProcessView } from '../../src/agent/process.ts';
 import { findMarked } from '../../src/agent/scan.ts';
 import type { RunSpec } from '../../src/agent/shim-protocol.ts';
@@ -57,6 +58,7 @@ export function openBench({ cgroups }: { cgroups: boolean }): Bench {
         shimLogFile: join(directory, 'log', 'shim.log'),
         clock: bootClock,
         log: silentLog,
+        parts: realParts,
         onChange: () => {},
       });
       agents.push(agent);
@@ -93,7 +95,7 @@ export function openBench({ cgroups }: { cgroups: boolean }): Bench {
   };
 }
 
-export async function until<T>(what: string, look: () => T | Promise<T>, limitMs = 5_000): Promise<NonNullable<T>> {
+export async function until<T>(what: string, look: () => T | Promise<T>, limitMs = 20_000): Promise<NonNullable<T>> {
   const end = bootClock.nowMs() + limitMs;
   for (;;) {
     const seen = await look();
