@@ -114,7 +114,7 @@ test('a fenced node ends everything and comes back as a new incarnation that has
     const fenced = await fenceLease(site, lease).catch(() => undefined);
     if (fenced !== undefined) break; // it had not renewed in between
   }
-  await until('the process is gone', () => !isAlive(user));
+  await until('the process is gone', () => !isAlive(user), 5_000);
   const lease = await until('the Lease is taken anew', async () => {
     const found = await machine.lease();
     return found?.holder === machine.node ? found : undefined;
@@ -176,7 +176,7 @@ test('an agent on another instance than its node runs nothing and says why', asy
 test('a group that is removed by force takes its process with it', async () => {
   const { machine, user } = await runningMachine();
   await server.kubectl(['delete', 'failovergroup', groupName(machine.node), '-n', namespace]);
-  await until('the process is gone', () => !isAlive(user));
+  await until('the process is gone', () => !isAlive(user), 5_000);
 });
 
 test('a lost /run is a new incarnation, and what ran before is ended first', async () => {
