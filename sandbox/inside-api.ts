@@ -11,7 +11,7 @@ export interface InsideApi {
   bootServer(server: ServerName): Promise<void>;
   cutPower(server: ServerName): Promise<void>;
   startAgent(server: ServerName): Promise<void>;
-  stopAgent(server: ServerName): Promise<void>;
+  stopAgent(server: ServerName, signal: NodeJS.Signals): Promise<void>;
   killAgent(server: ServerName, signal: NodeJS.Signals): Promise<void>;
   agentPid(server: ServerName): Promise<number | null>;
   execOnServer(server: ServerName, command: readonly string[], options: RunOptions): Promise<RunResult>;

@@ -89,7 +89,7 @@ function makeApi(): InsideApi {
     bootServer: (name) => server(name).boot(),
     cutPower: (name) => server(name).cutPower(),
     startAgent: async (name) => server(name).startAgent(),
-    stopAgent: (name) => server(name).stopAgent(),
+    stopAgent: (name, signal) => server(name).stopAgent(signal),
     killAgent: async (name, signal) => server(name).killAgent(signal),
     agentPid: async (name) => server(name).agentPid() ?? null,
     execOnServer: (name, command, options) => server(name).exec(command, options),

@@ -104,7 +104,8 @@ export interface SandboxServer {
   agentPid(): number | undefined;
   /** It is started again, as systemd would. */
   killAgent(signal?: NodeJS.Signals): Promise<void>;
-  stopAgent(): Promise<void>;
+  /** It is not started again. SIGTERM by default. */
+  stopAgent(signal?: NodeJS.Signals): Promise<void>;
   startAgent(): Promise<void>;
   exec(command: readonly string[], options?: RunOptions): Promise<RunResult>;
   /** Everything that runs in it, with the host's pids. */
@@ -202,7 +203,7 @@ function makeSandbox({ child, pid, root, device, address, inside, ids, kubectl }
       boot: () => call.bootServer(name),
       agentPid: () => serverProcesses(pid, name).find(isAgent)?.pid,
       killAgent: (signal = 'SIGKILL') => call.killAgent(name, signal),
-      stopAgent: () => call.stopAgent(name),
+      stopAgent: (signal = 'SIGTERM') => call.stopAgent(name, signal),
       startAgent: () => call.startAgent(name),
       exec: (command, options = {}) => call.execOnServer(name, command, options),
       processes: () => serverProcesses(pid, name),

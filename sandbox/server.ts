@@ -25,8 +25,8 @@ export interface Server {
   shutDown(graceMs: number): Promise<void>;
   /** The agent is started, and again whenever it ends, also after the next boot. */
   startAgent(): void;
-  /** SIGTERM, as `systemctl stop` sends to the main process alone; it is not started again. */
-  stopAgent(): Promise<void>;
+  /** SIGTERM by default, as `systemctl stop` sends to the main process alone; it is not started again. */
+  stopAgent(signal?: NodeJS.Signals): Promise<void>;
   killAgent(signal: NodeJS.Signals): void;
   /** The agent's pid as this namespace sees it, when it runs. */
   agentPid(): number | undefined;
@@ -106,12 +106,12 @@ export function makeServer(options: ServerOptions): Server {
     await forgetNetwork(name);
   };
 
-  const stopAgent = async () => {
+  const stopAgent = async (signal: NodeJS.Signals = 'SIGTERM') => {
     wanted = false;
     const running = agent;
     const pid = agentPid();
     if (running === undefined) return;
-    if (pid !== undefined) kill(pid, 'SIGTERM');
+    if (pid !== undefined) kill(pid, signal);
     const late = setTimeout(() => killAgent('SIGKILL'), 5_000);
     await running.exited;
     clearTimeout(late);

@@ -29,6 +29,12 @@ export function customResourceDefinition(definition: KindDefinition): JsonSchema
   };
 }
 
+/** Files on the servers, sockets among them, and labels bear the names. */
+const SHORT_NAME = {
+  rule: 'size(self.metadata.name) <= 63',
+  message: 'metadata.name must be at most 63 characters, because files on the servers bear it; choose a shorter one',
+};
+
 function objectSchema(definition: KindDefinition): JsonSchema {
   const spec = structuralSchema(definition.spec);
   if (definition.specRules.length > 0) spec['x-kubernetes-validations'] = definition.specRules;
@@ -36,6 +42,7 @@ function objectSchema(definition: KindDefinition): JsonSchema {
     type: 'object',
     description: definition.description,
     required: ['spec'],
+    'x-kubernetes-validations': [SHORT_NAME],
     properties: {
       apiVersion: { type: 'string', description: 'The version of this schema.' },
       kind: { type: 'string', description: 'The kind of this object.' },

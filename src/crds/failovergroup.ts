@@ -177,14 +177,26 @@ const basis = z.object({
 });
 export type Basis = z.output<typeof basis>;
 
-export const assignmentSchema = z.object({
-  node: z.string().max(63).describe('The one node that may run the group.'),
-  incarnation: z.number().int().min(0).describe('The incarnation of that node for which this holds.'),
-  bootId: z.string().max(64).optional().describe('The boot of that node when it was assigned.'),
-  epoch: z.number().int().min(1).describe('Grows with every assignment and is never reused.'),
-  state: z.enum(['Active', 'Stopping']),
-  basis,
-});
+/** Held by the API server against everybody: a hand that edits the status must not make two nodes hold one epoch. */
+const EPOCH_ONLY_GROWS =
+  "self.epoch > oldSelf.epoch || (self.epoch == oldSelf.epoch && self.node == oldSelf.node && self.incarnation == oldSelf.incarnation && (self.state == oldSelf.state || self.state == 'Stopping'))";
+
+export const assignmentSchema = z
+  .object({
+    node: z.string().max(63).describe('The one node that may run the group.'),
+    incarnation: z.number().int().min(0).describe('The incarnation of that node for which this holds.'),
+    bootId: z.string().max(64).optional().describe('The boot of that node when it was assigned.'),
+    epoch: z.number().int().min(1).describe('Grows with every assignment and is never reused.'),
+    state: z.enum(['Active', 'Stopping']),
+    basis,
+  })
+  .meta(
+    celRules({
+      rule: EPOCH_ONLY_GROWS,
+      message:
+        'an epoch never falls, belongs to one node, and does not go back from Stopping; to move the group, annotate it with pointsman.dev/move-to',
+    }),
+  );
 export type Assignment = z.output<typeof assignmentSchema>;
 
 export const PROOFS = ['Released', 'Rejoined', 'LeaseExpired'] as const;

@@ -207,7 +207,7 @@ function stopAsWished(situation: Situation): GroupPlan | undefined {
  * alive either, the trouble is more likely ours.
  */
 function fenceLostNode(situation: Situation): GroupPlan | undefined {
-  const { seen, assignment, holder, now, wished, fitness } = situation;
+  const { seen, assignment, holder, now, wished, deleting, fitness } = situation;
   if (!assignment || !holder) return undefined;
   const { lease } = holder;
   if (lease.kind === 'missing') {
@@ -218,8 +218,9 @@ function fenceLostNode(situation: Situation): GroupPlan | undefined {
   if (lease.kind === 'unknown' || isInTouch(holder, now)) return undefined;
   if (!hasAged(holder, now)) return undefined;
   const elsewhere = fitness.some(({ name, fit }) => fit && name !== assignment.node);
-  // One that is to end needs the proof as well, and then another node in touch is enough: the trouble is not ours.
-  const wanted = wished ? elsewhere : seen.nodes.some((node) => isInTouch(node, now));
+  // One that is to end needs the proof as well, and then another node in touch is enough: the trouble is not ours. After
+  // one that is deleted nothing starts, so nothing can be moved by a mistake.
+  const wanted = wished ? elsewhere : deleting || seen.nodes.some((node) => isInTouch(node, now));
   if (!wanted) return hold(situation, `Cannot move the group from ${assignment.node}, whose Lease aged`);
   return {
     reason: 'NodeLost',
@@ -326,7 +327,7 @@ function waitForRelease(situation: Situation): GroupPlan | undefined {
       ...whenAged(holder),
     };
   }
-  return { reason: 'WaitingForLease', message: outOfTouchMessage(assignment), deeds: [], ...whenAged(holder) };
+  return { reason: 'WaitingForLease', message: outOfTouchMessage(assignment, holder), deeds: [], ...whenAged(holder) };
 }
 
 function holdWhileOutOfTouch(situation: Situation): GroupPlan | undefined {
@@ -335,7 +336,7 @@ function holdWhileOutOfTouch(situation: Situation): GroupPlan | undefined {
   if (!assignment || holder?.lease.kind !== 'present' || isInTouch(holder, now)) return undefined;
   if (holder.lease.changedMs === undefined && now.ms - holder.lease.firstSeenMs <= fenceAfterMs(holder))
     return undefined;
-  return { reason: 'NodeOutOfTouch', message: outOfTouchMessage(assignment), deeds: [], ...whenAged(holder) };
+  return { reason: 'NodeOutOfTouch', message: outOfTouchMessage(assignment, holder), deeds: [], ...whenAged(holder) };
 }
 
 function waitForStart({ assignment, holder, name }: Situation): GroupPlan | undefined {
@@ -541,7 +542,9 @@ function nodeList({ seen }: Situation): string {
   return seen.group.spec.nodes.join(', ');
 }
 
-function outOfTouchMessage({ node }: Assignment): string {
+function outOfTouchMessage({ node }: Assignment, holder: NodeSeen): string {
+  if (holder.node === undefined)
+    return `there is no FailoverNode "${node}" any more, so its agent is not heard: create it again, with the same instance`;
   return `${node} does not renew its Lease; it may still serve, and is fenced when the Lease has aged`;
 }
 

@@ -25,6 +25,8 @@ export function outness(seen: GroupSeen, assignment: Assignment, now: Now): Outn
 function released(seen: GroupSeen, node: NodeSeen, assignment: Assignment, now: Now): Outness | undefined {
   const report = groupReportOf(node, seen.group.metadata.name);
   if (report === undefined || report.ended < assignment.epoch) return undefined;
+  // It is in an epoch that it has not ended: whatever the assignment says, it is not out.
+  if (report.epoch > report.ended) return undefined;
   if (report.settled) {
     return { out: true, proof: 'Released', message: `${assignment.node} has ended epoch ${assignment.epoch}` };
   }

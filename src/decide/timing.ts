@@ -25,6 +25,9 @@ export const CLOCK_DRIFT = 0.001;
 /** What is kept in hand for the 10 ms steps of the boot clock, for timers that fire late, for scheduling. */
 export const MARGIN_MS = 500;
 
+/** The longest `takeoverAfter` that admission lets anybody ask for. */
+export const LONGEST_TAKEOVER_MS = 600_000;
+
 export function timingOf(spec: FailoverNodeSpec['timing']): Timing {
   return {
     renewEveryMs: durationMs(spec.renewEvery),

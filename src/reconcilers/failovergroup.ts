@@ -14,6 +14,7 @@ import { type Deed, type GroupPlan, planFailover } from '../decide/failover.ts';
 import { groupStatus, isComplete } from '../decide/groupstatus.ts';
 import { outness } from '../decide/proof.ts';
 import type { GroupSeen, Loss, Now } from '../decide/seen.ts';
+import { LONGEST_TAKEOVER_MS, timingOf } from '../decide/timing.ts';
 import type { KubeApi } from '../kube/api.ts';
 import { AlreadyExists, Conflict } from '../kube/errors.ts';
 import { createUnheldLease, fenceLease } from '../kube/lease.ts';
@@ -176,7 +177,9 @@ export function createGroupReconciler(
       case 'CreateLease': {
         const node = world.nodes.get(`${namespace}/${deed.node}`);
         const basis = group.status?.assignment?.basis.nodes.find((one) => one.name === deed.node);
-        const durationSeconds = basis?.takeoverAfterSeconds ?? 8;
+        // The node may run for as long as its spec lets it by now, which may be longer than when it was assigned.
+        const asked = [basis?.takeoverAfterSeconds, node && timingOf(node.spec.timing).takeoverAfterMs / 1000];
+        const durationSeconds = Math.max(...asked.map((seconds) => seconds ?? 0)) || LONGEST_TAKEOVER_MS / 1000;
         log.warn('the Lease of a node is missing; it is made anew', { node: deed.node, known: node !== undefined });
         try {
           await createUnheldLease(

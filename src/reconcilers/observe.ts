@@ -4,7 +4,7 @@ import type { FailoverGroup } from '../crds/failovergroup.ts';
 import type { FailoverNode } from '../crds/failovernode.ts';
 import type { VipResource } from '../crds/vipresource.ts';
 import { groupReportOf, type LeaseSeen, type NodeSeen } from '../decide/seen.ts';
-import { timingOf } from '../decide/timing.ts';
+import { LONGEST_TAKEOVER_MS, timingOf } from '../decide/timing.ts';
 import type { NodeLease } from '../kube/resources.ts';
 
 /** What a reflector keeps of one kind, by `namespace/name`. */
@@ -82,9 +82,6 @@ function takeoverAfterMs({ durationSeconds }: NodeLease, { nodes }: World, key: 
   const node = nodes.get(key);
   return node ? timingOf(node.spec.timing).takeoverAfterMs : LONGEST_TAKEOVER_MS;
 }
-
-/** The longest that admission lets anybody ask for. */
-const LONGEST_TAKEOVER_MS = 600_000;
 
 /** An older FailoverNode, in any namespace, with the same instance: two agents must not both think it theirs. */
 function olderTwinOf({ nodes }: World, node: FailoverNode): string | undefined {

@@ -153,6 +153,40 @@ describe('the API server', () => {
     });
   }
 
+  it('refuses an assignment that would give one epoch to two nodes, or take one back, whoever writes it', async () => {
+    await apply('epochs', group({}));
+    const set = (assignment: object) =>
+      server.kubectl([
+        'patch',
+        'fog',
+        'epochs',
+        '-n',
+        namespace,
+        '--subresource=status',
+        '--type=merge',
+        '-p',
+        JSON.stringify({ status: { assignment } }),
+      ]);
+    const never = /an epoch never falls, belongs to one node, and does not go back from Stopping/;
+    await set({
+      node: 'server1',
+      incarnation: 1,
+      epoch: 5,
+      state: 'Active',
+      basis: { mountPath: '/mnt/efs', nodes: [] },
+    });
+    await expect(set({ node: 'server2' })).rejects.toThrow(never);
+    await expect(set({ incarnation: 2 })).rejects.toThrow(never);
+    await expect(set({ epoch: 4 })).rejects.toThrow(never);
+    await set({ state: 'Stopping' });
+    await expect(set({ state: 'Active' })).rejects.toThrow(never);
+    await set({ node: 'server2', epoch: 6, state: 'Active' });
+  });
+
+  it('refuses a name that no file on a server could bear', async () => {
+    await expect(apply('x'.repeat(64), group({}))).rejects.toThrow(/metadata.name must be at most 63 characters/);
+  });
+
   it('refuses to change an instance id or an address, and says to make another object', async () => {
     await apply('immutable', node({}));
     await expect(apply('immutable', node({ instanceId: 'i-00000000000000009' }))).rejects.toThrow(

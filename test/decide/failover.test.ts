@@ -396,6 +396,33 @@ const TABLE: readonly Row[] = [
     says: /held by hand/,
   },
 
+  {
+    when: 'the assignment was edited to an epoch that its node has long ended: the node is in a later one, so it is not out',
+    seen: seen({
+      group: group({ assignment: assignment({ epoch: 2 }) }),
+      nodes: [node('server1', { report: running(5) }), spare],
+    }),
+    reason: 'Starting',
+  },
+  {
+    when: 'the FailoverNode of its node is gone and no other can take it',
+    seen: seen({ group: group({ assignment: stopping }), nodes: [node('server1', { missing: true }), spare] }),
+    reason: 'WaitingForLease',
+    says: /there is no FailoverNode "server1" any more.*create it again/,
+  },
+  {
+    when: 'it is deleted and every node is gone for good',
+    seen: seen({
+      group: group({ deleting: true, assignment: stopping }),
+      nodes: [
+        node('server1', { lease: agedFor(600_000), report: running(3) }),
+        node('server2', { lease: agedFor(600_000) }),
+      ],
+    }),
+    reason: 'NodeLost',
+    deeds: ['Fence'],
+  },
+
   // Disks
   {
     when: 'its disk fails',

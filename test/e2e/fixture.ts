@@ -25,9 +25,18 @@ export function articleCluster(change: (yaml: string) => string = (yaml) => yaml
     await apply(change(readFileSync(EXAMPLE, 'utf8')));
   }, 120_000);
 
-  afterEach(({ task }) => {
+  let looked = 0;
+  afterEach(async ({ task }) => {
     if (!running) return;
-    expect(running.watch.twice(), 'MinIO ran on two servers at once').toEqual([]);
+    const { watch } = running;
+    // A watch that has died would see nothing for ever.
+    await running.cluster.until('the watch look on', 5_000, () => (watch.latest()?.samples ?? 0) > looked);
+    looked = watch.latest()?.samples ?? 0;
+    expect(watch.twice(), 'MinIO ran on two servers at once').toEqual([]);
+    expect(
+      watch.changes().filter((sample) => sample.running.length > 1),
+      'MinIO ran twice at once',
+    ).toEqual([]);
     if (task.result?.state !== 'fail') return;
     const { sandbox } = running.cluster;
     const logs = {
