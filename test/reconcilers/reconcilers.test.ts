@@ -123,6 +123,26 @@ describe('the controller', () => {
     expect(reasons()).toContain('Fenced');
   });
 
+  it('makes a Lease anew that was removed by force, held by nobody, and lets it age for as long as its node may run', async () => {
+    await served();
+    await one.silence();
+    const timing = { renewEvery: '300ms', fenceAfter: '4s', killWithin: '200ms', takeoverAfter: '6s' };
+    await apply('FailoverNode', 'server1', { instanceId: cloud.server1.instanceId, timing });
+    await controller.api.patchMetadata(leases, namespace, 'server1', { metadata: { finalizers: null } });
+    await controller.api.remove(leases, namespace, 'server1');
+    await soon(async () => {
+      const lease = await controller.api.get(leases, namespace, 'server1');
+      expect(lease).toMatchObject({ holder: '', transitions: 1, durationSeconds: 6 });
+    });
+    const fromMs = performance.now();
+    await soon(
+      async () => expect((await group()).status?.assignment).toMatchObject({ node: 'server2', epoch: 2 }),
+      20_000,
+    );
+    expect(performance.now() - fromMs).toBeGreaterThan(6_000 - 100); // seen by us a moment after it was made
+    expect((await group()).status?.move?.proof).toBe('LeaseExpired');
+  }, 40_000);
+
   it('repairs a route that was changed behind its back, and names what it led to', async () => {
     await served();
     await raw.send(
