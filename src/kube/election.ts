@@ -207,7 +207,8 @@ class Elector implements Election {
     try {
       for (;;) {
         await clock.sleep(retryEveryMs, over).catch(() => {});
-        if (over.aborted) return lease;
+        // Lost by the timer, the work ends before we come to look: that is no end of ours.
+        if (over.aborted) return this.isLeader() ? lease : undefined;
         if (!this.isLeader()) return this.#lose(leading, 'not renewed in time');
         const timeoutMs = this.#attemptMs(unanswered);
         const renewal = await renewLease(site, lease, Math.ceil(leaseDurationMs / 1000), { timeoutMs });

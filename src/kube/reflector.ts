@@ -88,6 +88,8 @@ class ListWatch<T extends Stored> implements Reflector<T> {
   #gaps = 0;
   #failure: string | undefined;
   #failures = 0;
+  /** The last failure was that what we knew is too old. */
+  #expired = false;
   #lastFailureMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: ReflectorOptions<T>) {
@@ -256,9 +258,14 @@ class ListWatch<T extends Stored> implements Reflector<T> {
     this.#lastFailureMs = nowMs;
     this.#failure = describeError(error);
     this.#gaps += 1;
-    if (error instanceof Expired) this.#resourceVersion = undefined;
+    // The server is there and only wants to be listed anew, as after every restart of it: that is no reason to wait,
+    // unless it says so again and again.
+    const expired = error instanceof Expired;
+    if (expired) this.#resourceVersion = undefined;
+    const listAtOnce = expired && !this.#expired;
+    this.#expired = expired;
     const backOffMs =
-      this.#failures === 0
+      this.#failures === 0 || listAtOnce
         ? this.#random() * FIRST_JITTER_MS
         : Math.min(maxBackOffMs, BACK_OFF_MS * 2 ** Math.min(this.#failures - 1, 20) * (1 + this.#random()));
     this.#failures += 1;

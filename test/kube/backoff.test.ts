@@ -128,3 +128,23 @@ test('the pause that the server asks for is kept', async () => {
   await clock.advance(1);
   expect(watchedFrom).toHaveLength(2);
 });
+
+test('a server that is back after an outage and wants a new list gets it at once', async () => {
+  const away = { ending: new Unanswered('refused') };
+  const { clock, lists } = scripted(away, away, away, away, away, { events: [failed(410)], ending: 'stay' });
+  await clock.advance(0);
+  expect(lists()).toBe(1);
+  await clock.advance(60_000); // through every pause of the outage
+  expect(lists()).toBe(2);
+  const again = scripted(away, away, away, away, { events: [failed(410)], ending: 'stay' });
+  for (let i = 0; i < 200 && again.watchedFrom.length < 5; i++) await again.clock.advance(100);
+  await again.clock.advance(60);
+  expect(again.lists()).toBe(2);
+});
+
+test('a server that wants a new list again and again is not asked without a pause', async () => {
+  const expired = { events: [failed(410)], ending: 'stay' as const };
+  const { clock, lists } = scripted(...Array.from({ length: 50 }, () => expired));
+  await clock.advance(5_000);
+  expect(lists()).toBeLessThan(10);
+});
