@@ -1,4 +1,5 @@
 import { type Assignment, MOVE_TO_ANNOTATION, type Move, RELEASE_FINALIZER } from '../crds/failovergroup.ts';
+import type { GroupReport } from '../crds/failovernode.ts';
 import type { GroupReason } from '../crds/reasons.ts';
 import { type Fitness, fitnessOf, hasAged, isInTouch } from './fitness.ts';
 import { type Outness, outness } from './proof.ts';
@@ -343,9 +344,9 @@ function waitForStart({ assignment, holder, name }: Situation): GroupPlan | unde
   if (!assignment) return undefined;
   const report = groupReportOf(holder, name);
   if (report?.epoch === assignment.epoch && report.state === 'Running' && report.ready) return undefined;
-  const state = report?.epoch === assignment.epoch ? report.state : 'not started yet';
-  const detail = report?.epoch === assignment.epoch && report.lastExit ? `; it ended before: ${report.lastExit}` : '';
-  const doing = state === 'Running' ? 'the process runs and is not ready yet' : `the process is ${state.toLowerCase()}`;
+  const here = report?.epoch === assignment.epoch ? report : undefined;
+  const detail = here?.lastExit ? `; it ended before: ${here.lastExit}` : '';
+  const doing = `the process ${WHILE_STARTING[here?.state ?? 'Stopped']}`;
   return {
     reason: 'Starting',
     message: `${doing} on ${assignment.node}${detail}`,
@@ -370,6 +371,14 @@ function serve({ assignment, holder }: Situation): GroupPlan | undefined {
 }
 
 // --- what the checks are made of --------------------------------------------------------------------------------
+
+const WHILE_STARTING: Readonly<Record<GroupReport['state'], string>> = {
+  Stopped: 'has not been started yet',
+  Starting: 'is being started',
+  Running: 'runs and is not ready yet',
+  Stopping: 'is being stopped',
+  Failed: 'has failed',
+};
 
 /** Whether every route of the VIP is known to lead to the node of this epoch; an unanswered AWS keeps what was known. */
 export function leadsTo(vip: GroupSeen['vips'][number], epoch: number): boolean {

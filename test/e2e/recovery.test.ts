@@ -186,6 +186,8 @@ describe('recovery', () => {
       () => performance.now() - awaySinceMs > 10_000,
     );
     await cluster.sandbox.apiserver.start();
+    await cluster.until('MinIO again', 30_000, () => Object.values(cluster.minios()).flat().length === 1);
+    await service.untilUp(20_000);
     await cluster.untilServed(60_000);
     expect(await epoch()).toBe(before);
   }, 120_000);
