@@ -16,7 +16,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { serveRequests } from './helper-loop.ts';
-import { onMount } from './mounts.ts';
+import { onMount, type WrittenMount } from './mounts.ts';
 import { type DiskRecord, decodeRecord, encodeRecord, RECORD_BYTES } from './record.ts';
 
 /** What the agent asks of the shared disk. Every one may hang; that is why this is a process of its own. */
@@ -24,6 +24,8 @@ export interface DiskRequest {
   /** The file system mounted here, and never the directory under it. */
   readonly mountPath: string;
   readonly act: DiskAct;
+  /** Nowhere but on this very mount of this very disk. */
+  readonly on?: WrittenMount | undefined;
 }
 
 export type DiskAct =
@@ -39,12 +41,21 @@ export type DiskAct =
   | { readonly type: 'writeText'; readonly file: string; readonly text: string }
   | { readonly type: 'readLine'; readonly file: string };
 
-serveRequests(({ mountPath, act }: DiskRequest) => onMount(mountPath, () => perform(mountPath, act)));
+serveRequests(({ mountPath, act, on }: DiskRequest) =>
+  onMount(
+    mountPath,
+    () => {
+      mustBeDisk(mountPath, on?.diskId);
+      return perform(mountPath, act);
+    },
+    on,
+  ),
+);
 
 function perform(mountPath: string, act: DiskAct): unknown {
   switch (act.type) {
     case 'id':
-      return readId(join(mountPath, '.pointsman', 'id'), act.create);
+      return readId(idFile(mountPath), act.create);
     case 'prepare':
       for (const directory of act.directories) mkdirSync(directory, { recursive: true, mode: 0o755 });
       return undefined;
@@ -65,6 +76,16 @@ function perform(mountPath: string, act: DiskAct): unknown {
 }
 
 const LINE_MAX = 200;
+
+function mustBeDisk(mountPath: string, id: string | undefined): void {
+  if (id === undefined) return;
+  const found = readIfThere(idFile(mountPath)) ?? 'none';
+  if (found !== id) throw new Error(`Cannot use ${mountPath}: its id is ${found}, not ${id}; another disk is mounted`);
+}
+
+function idFile(mountPath: string): string {
+  return join(mountPath, '.pointsman', 'id');
+}
 
 /** Linked into place whole, so that the other node reads all of it or none; of two only the first succeeds (link(2)). */
 function readId(path: string, create: boolean): string | null {

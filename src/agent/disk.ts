@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import type { DiskAct, DiskRequest } from './disk-child.ts';
 import { createHelper } from './helper.ts';
+import type { WrittenMount } from './mounts.ts';
 import type { DiskRecord } from './record.ts';
 
 /** A shared disk, as this node may use it. Everything rejects in the given time; nothing runs in the agent's own threads. */
@@ -15,11 +16,15 @@ export interface Disk {
   prepare(group: string, timeoutMs: number): Promise<void>;
   /** The highest epoch that this node's own file says it has ended; 0 without one. */
   ended(group: string, timeoutMs: number): Promise<number>;
-  /** Syncs the file system, then writes `ended`: resolves once nothing of that epoch is under way any more. */
-  syncAndEnd(end: EndOfEpoch, timeoutMs: number): Promise<void>;
+  /**
+   * Syncs the file system, then writes `ended`: resolves once nothing of that epoch is under way any more. `on`: rejects
+   * where another mount, or another disk, is at its place by now.
+   */
+  syncAndEnd(end: EndOfEpoch, timeoutMs: number, on?: WrittenMount): Promise<void>;
   /** Writes `ended` alone, for an epoch under which nothing ever ran. */
   end(end: EndOfEpoch, timeoutMs: number): Promise<void>;
-  sync(timeoutMs: number): Promise<void>;
+  /** As in {@link syncAndEnd}, without the record. */
+  sync(timeoutMs: number, on?: WrittenMount): Promise<void>;
   lockFile(group: string): string;
   /** Writes into the lock's file, which only its holder may do. */
   signLock(group: string, text: string, timeoutMs: number): Promise<void>;
@@ -44,8 +49,8 @@ export interface DiskOptions {
 
 export function openDisk({ mountPath, namespace, node, recordFile, clock }: DiskOptions): Disk {
   const helper = createHelper({ script: 'disk-child', subject: mountPath, recordFile, clock });
-  const ask = (act: DiskAct, timeoutMs: number) => {
-    const request: DiskRequest = { mountPath, act };
+  const ask = (act: DiskAct, timeoutMs: number, on?: WrittenMount) => {
+    const request: DiskRequest = { mountPath, act, on };
     return helper.ask(request, timeoutMs);
   };
   const directory = (group: string) => join(mountPath, '.pointsman', namespace, group);
@@ -75,15 +80,15 @@ export function openDisk({ mountPath, namespace, node, recordFile, clock }: Disk
       const record = (await ask({ type: 'read', file: ownFile(group) }, timeoutMs)) as DiskRecord | null;
       return record?.ended ?? 0;
     },
-    syncAndEnd: async (end, timeoutMs) => {
+    syncAndEnd: async (end, timeoutMs, on) => {
       const file = ownFile(end.group);
-      await ask({ type: 'syncAndWrite', file, record: endRecord(end) }, timeoutMs);
+      await ask({ type: 'syncAndWrite', file, record: endRecord(end) }, timeoutMs, on);
     },
     end: async (end, timeoutMs) => {
       await ask({ type: 'write', file: ownFile(end.group), record: endRecord(end) }, timeoutMs);
     },
-    sync: async (timeoutMs) => {
-      await ask({ type: 'sync' }, timeoutMs);
+    sync: async (timeoutMs, on) => {
+      await ask({ type: 'sync' }, timeoutMs, on);
     },
     lockFile,
     signLock: async (group, text, timeoutMs) => {

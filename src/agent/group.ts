@@ -21,6 +21,7 @@ import type { Disk } from './disk.ts';
 import { createGroupAddresses } from './groupaddresses.ts';
 import { createGroupDisk } from './groupdisk.ts';
 import type { Host } from './host.ts';
+import { isSameMount, type WrittenMount } from './mounts.ts';
 import type { Parts } from './parts.ts';
 import type { Account } from './policy.ts';
 import type { EndCause, Ended, ProcessView } from './process.ts';
@@ -86,6 +87,8 @@ const SETTLE_LIMIT_MS = 3_000;
 const SETTLE_AGAIN_MS = 1_000;
 const WARM_RETRY_MS = 1_000;
 const FAILURES_KEPT = 128;
+/** More mounts than this under one epoch, one after the other: the oldest are gone and keep it from settling. */
+const MOUNTS_KEPT = 8;
 
 const NOTHING_KNOWN: GroupMemory = { ended: 0, settled: true, spawned: 0 };
 
@@ -103,7 +106,11 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
   const disk = createGroupDisk({ clock, disk: context.disk, mountAt: parts.mountAt, onChange: poke });
   const addresses = createGroupAddresses({ addresses: context.addressesOn, clock, log, onChange: context.onChange });
 
-  let memory = runDir.group(name) ?? NOTHING_KNOWN;
+  const createdMs = clock.nowMs();
+  const remembered = runDir.group(name);
+  let memory = remembered ?? NOTHING_KNOWN;
+  /** Nothing says what an earlier agent ran here; not before everything has been ended and the disk was asked. */
+  let known = remembered !== undefined;
   let group: FailoverGroup | undefined;
   let confirmed: AgentSeen['confirmed'];
   let failures: number[] = [];
@@ -253,12 +260,14 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
   async function start(epoch: number, lock: boolean, observed: AgentSeen): Promise<void> {
     const { incarnation } = observed;
     const run = group === undefined ? undefined : runSpec(group, lock);
-    if (run === undefined || incarnation === undefined) return;
+    const on = disk.mounted();
+    if (run === undefined || incarnation === undefined || on === undefined) return;
     underWay.start = true;
     startupFailed = false;
     try {
       // Written before the first spawn: from now on something may have been.
-      if (memory.spawned < epoch) remember({ ...memory, spawned: epoch });
+      const written = writtenWith(on);
+      if (memory.spawned < epoch || written !== memory.written) remember({ ...memory, spawned: epoch, written });
       lockedEpoch = lock ? epoch : undefined;
       await process.start({ epoch, incarnation, deadlineMs: context.deadline().untilMs, run });
     } catch (error) {
@@ -369,7 +378,9 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
     const [settled] = await Promise.all([ran ? takesEnd(epoch, SETTLE_LIMIT_MS) : memory.settled, addresses.settled()]);
     if (!ran) void writeEnd(epoch);
     try {
-      remember({ ...memory, ended: Math.max(memory.ended, epoch), settled });
+      const written = settled ? undefined : memory.written;
+      const endedAtMs = ran ? clock.nowMs() : memory.endedAtMs;
+      remember({ ...memory, ended: Math.max(memory.ended, epoch), settled, written, endedAtMs });
       failures = [];
       lockRefused = undefined;
       confirmed = undefined;
@@ -383,17 +394,43 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
     context.onChange();
   }
 
-  /** Whether the disk took the end of `epoch`: everything synced, and the word of it written. */
+  /** Whether the disk took the end of `epoch`: everything synced where it was written, and the word of it. */
   async function takesEnd(epoch: number, limitMs: number): Promise<boolean> {
-    const on = mountedDisk();
-    if (on === undefined) return false;
+    const end = { group: name, epoch, takeoverAfterSeconds: takeoverAfterSeconds() };
     try {
-      await on.syncAndEnd({ group: name, epoch, takeoverAfterSeconds: takeoverAfterSeconds() }, limitMs);
-      return true;
+      const [newest, ...others] = [...stillMounted(memory.written)].reverse();
+      for (const on of others) await context.disk(on.path).sync(limitMs, on);
+      if (newest !== undefined) await context.disk(newest.path).syncAndEnd(end, limitMs, newest);
+      return newest !== undefined;
     } catch (error) {
       log.warn('the disk does not take the end of the epoch', { epoch, error: describeError(error) });
       return false;
     }
+  }
+
+  /**
+   * Where something may have writes under way once it is started there too. Undefined: not known. What an unsettled end
+   * has left behind counts no longer than it does for the controller (docs/protocol.md, "Released").
+   */
+  function writtenWith(on: WrittenMount): WrittenMount[] | undefined {
+    const waitedMs = clock.nowMs() - (memory.endedAtMs ?? createdMs);
+    const over = memory.spawned <= memory.ended && (memory.settled || waitedMs >= context.takeoverAfterMs());
+    if (over) return [on];
+    const { written } = memory;
+    if (written === undefined || written.some((one) => one.path === on.path && isSameMount(one, on))) return written;
+    return [...written, on].slice(-MOUNTS_KEPT);
+  }
+
+  /** Throws where one of them is another mount by now: what was written there cannot be synced by that path any more. */
+  function stillMounted(written: readonly WrittenMount[] | undefined): readonly WrittenMount[] {
+    if (written === undefined) throw new Error('Cannot sync what was written: it is not known on which mount');
+    for (const { path, fsType, ...mount } of written) {
+      const found = parts.mountAt(path, [fsType]);
+      if (found.state === 'mounted' && isSameMount(found.mount, mount)) continue;
+      const why = found.state === 'mounted' ? 'another file system is mounted there by now' : found.message;
+      throw new Error(`Cannot sync what was written at ${path}: ${why}`);
+    }
+    return written;
   }
 
   /** For whoever reads the disk; nothing waits for it. */
@@ -405,39 +442,45 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
   }
 
   async function settleLater(): Promise<void> {
-    if (underWay.settle) return;
+    if (underWay.settle || memory.written === undefined) return;
     underWay.settle = true;
     while (!left && !memory.settled) {
       await clock.sleep(SETTLE_AGAIN_MS, context.signal).catch(() => {});
       const epoch = memory.ended;
       // Once a new epoch runs, a sync would say nothing about the old one's writes alone, and need not.
       if (left || memory.spawned > epoch || !(await takesEnd(epoch, SETTLE_LIMIT_MS * 3))) continue;
-      if (memory.ended === epoch) remember({ ...memory, settled: true });
+      if (memory.ended === epoch) remember({ ...memory, settled: true, written: undefined });
     }
     underWay.settle = false;
     context.onChange();
   }
 
   async function settle(otherBoot: boolean): Promise<boolean> {
-    const known = runDir.group(name);
-    if (known?.settled && known.spawned <= known.ended) return true;
-    const settled = await syncs();
+    const unknown = !known && memory.spawned === 0;
+    known = true;
+    if (!unknown) remember(memory); // /run may have been lost under us
+    if (!unknown && memory.settled && memory.spawned <= memory.ended) return true;
+    const written = unknown ? presentMount() : memory.written;
+    const settled = await syncs(written);
     // /run does not say what ran here before, and the disk does not take it: something may still be under way, unless the
     // kernel that held it is gone.
-    if (!settled && known === undefined && !otherBoot) {
-      remember({ ...memory, settled: false });
+    if (!settled && unknown && !otherBoot) {
+      remember({ ...memory, settled: false, written });
       void settleLater();
     }
     return settled;
   }
 
-  async function syncs(): Promise<boolean> {
-    const on = mountedDisk();
-    if (on === undefined) return false;
+  async function syncs(written: readonly WrittenMount[] | undefined): Promise<boolean> {
     try {
-      await on.sync(SETTLE_LIMIT_MS);
-      const onDisk = await on.ended(name, SETTLE_LIMIT_MS).catch(() => 0);
-      remember({ ...memory, ended: Math.max(memory.ended, onDisk) });
+      for (const on of stillMounted(written)) {
+        await context.disk(on.path).sync(SETTLE_LIMIT_MS, on);
+        const onDisk = await context
+          .disk(on.path)
+          .ended(name, SETTLE_LIMIT_MS)
+          .catch(() => 0);
+        if (onDisk > memory.ended) remember({ ...memory, ended: onDisk });
+      }
       return true;
     } catch (error) {
       log.warn('the disk does not take what ran before', { error: describeError(error) });
@@ -445,11 +488,28 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
     }
   }
 
-  function mountedDisk(): Disk | undefined {
+  /** Where the group writes by its assignment, which is all there is to go by without a memory. */
+  function presentMount(): WrittenMount[] | undefined {
+    const found = groupNow();
+    if (found === undefined) return undefined;
+    const { spec, status } = found;
+    const here = status?.assignment?.node === node ? status.assignment.basis : undefined;
+    const path = here?.mountPath ?? spec.sharedDisk.mountPath;
+    const at = parts.mountAt(path, spec.sharedDisk.fsTypes);
+    if (at.state !== 'mounted') return undefined;
+    const { id, device, fsType } = at.mount;
+    return [{ path, id, device, fsType, diskId: here?.diskId ?? status?.diskId }];
+  }
+
+  function groupNow(): FailoverGroup | undefined {
     const watched = context.watched(name);
-    const known = group ?? (watched === 'unknown' ? undefined : watched);
-    if (known === undefined || disk.look(known).state !== 'mounted') return undefined;
-    return context.disk(known.spec.sharedDisk.mountPath);
+    return group ?? (watched === 'unknown' ? undefined : watched);
+  }
+
+  function mountedDisk(): Disk | undefined {
+    const found = groupNow();
+    if (found === undefined || disk.look(found).state !== 'mounted') return undefined;
+    return context.disk(found.spec.sharedDisk.mountPath);
   }
 
   function takeoverAfterSeconds(): number {
@@ -544,7 +604,10 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
     poke,
     adopt: async () => {
       await process.adopt();
-      handledEnd = process.view().last;
+      const { last, epoch } = process.view();
+      handledEnd = last;
+      // It runs, and /run has lost the word of it.
+      if (epoch > memory.spawned) remember({ ...memory, spawned: epoch, written: undefined });
       if (!memory.settled) void settleLater();
     },
     deadlineMoved: (deadline) => {

@@ -3,12 +3,14 @@ import { describeError } from '../base/errors.ts';
 import type { FailoverGroup } from '../crds/failovergroup.ts';
 import type { DiskSeen } from '../decide/agent.ts';
 import type { Disk } from './disk.ts';
-import type { Mount, mountAt } from './mounts.ts';
+import type { Mount, mountAt, WrittenMount } from './mounts.ts';
 
 /** What this node knows of a group's shared disk, without ever waiting for it. */
 export interface GroupDisk {
   /** What is known now. Has the disk read again where that is due. */
   look(group: FailoverGroup): DiskSeen;
+  /** The mount that the last look found, with the id of its disk. Undefined where that is not known. */
+  mounted(): WrittenMount | undefined;
   /** The highest epoch that our own file there says we have ended, once it has been read. */
   ended(): number;
 }
@@ -36,17 +38,23 @@ interface Read {
 
 export function createGroupDisk({ clock, disk, mountAt, onChange }: GroupDiskOptions): GroupDisk {
   let last: Read | undefined;
+  let mounted: WrittenMount | undefined;
   let reading: string | undefined;
   let ended = 0;
 
   function look(group: FailoverGroup): DiskSeen {
     const { mountPath, fsTypes } = group.spec.sharedDisk;
+    mounted = undefined;
     const found = mountAt(mountPath, fsTypes);
     if (found.state !== 'mounted') return found;
     const key = keyOf(mountPath, found.mount);
     const known = last?.key === key ? last : undefined;
     const dueMs = known === undefined ? 0 : known.atMs + (known.id === undefined ? RETRY_MS : READ_AGAIN_MS);
     if (clock.nowMs() >= dueMs && reading !== key) void read(key, group);
+    if (known?.id !== undefined) {
+      const { id, device, fsType } = found.mount;
+      mounted = { path: mountPath, id, device, fsType, diskId: known.id };
+    }
     return {
       state: 'mounted',
       id: known?.id,
@@ -80,7 +88,7 @@ export function createGroupDisk({ clock, disk, mountAt, onChange }: GroupDiskOpt
     if (changed) onChange();
   }
 
-  return { look, ended: () => ended };
+  return { look, mounted: () => mounted, ended: () => ended };
 }
 
 /** Another mount at the same place has another id or device (proc_pid_mountinfo(5)). */

@@ -11,6 +11,16 @@ export interface Mount {
   readonly source: string;
 }
 
+/** A mount that something has written to, as it is remembered: whether it is still that one can be asked later. */
+export interface WrittenMount {
+  readonly path: string;
+  readonly id: number;
+  readonly device: string;
+  readonly fsType: string;
+  /** Of the disk; undefined where it was never read. A number of the kernel's may be used again, this is not. */
+  readonly diskId?: string | undefined;
+}
+
 /** What is mounted at a path. */
 export type MountState =
   | { readonly state: 'mounted'; readonly mount: Mount }
@@ -28,15 +38,23 @@ export function mountAt(path: string, fsTypes: readonly string[]): MountState {
 
 /**
  * Runs `act` on the file system that is mounted at `path`, and throws where none is, or where it is not the same one
- * afterwards: the directory below a mount point is never what was meant, and what went there proves nothing.
+ * afterwards: the directory below a mount point is never what was meant, and what went there proves nothing. `expected`:
+ * nor is any other mount than that one.
  */
-export function onMount<T>(path: string, act: () => T): T {
+export function onMount<T>(path: string, act: () => T, expected?: Pick<Mount, 'id' | 'device'>): T {
   const before = topMount(path);
   if (before === undefined) throw new Error(`Cannot use ${path}: nothing is mounted there`);
+  if (expected !== undefined && !isSameMount(before, expected)) {
+    throw new Error(`Cannot use ${path}: it is not the mount that was written to`);
+  }
   const result = act();
   const after = topMount(path);
-  if (after?.id === before.id && after.device === before.device) return result;
+  if (after !== undefined && isSameMount(after, before)) return result;
   throw new Error(`Cannot use ${path}: it was unmounted meanwhile`);
+}
+
+export function isSameMount(a: Pick<Mount, 'id' | 'device'>, b: Pick<Mount, 'id' | 'device'>): boolean {
+  return a.id === b.id && a.device === b.device;
 }
 
 function topMount(path: string): Mount | undefined {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { writeAtomic } from './files.ts';
 import type { Instance } from './metadata.ts';
+import type { WrittenMount } from './mounts.ts';
 
 /**
  * What this agent remembers, in memory that a reboot clears: `/run/pointsman/<namespace>/<node>/`. Lost, it is as after
@@ -33,10 +34,22 @@ export interface RunDir {
   helper(key: string): string;
 }
 
+const writtenMount: z.ZodType<WrittenMount> = z.object({
+  path: z.string(),
+  id: z.number().int(),
+  device: z.string(),
+  fsType: z.string(),
+  diskId: z.string().optional(),
+});
+
 const groupMemory = z.object({
   ended: z.number().int(),
   settled: z.boolean(),
   spawned: z.number().int(),
+  /** Where something was started and may have writes under way. Undefined: not known, also in an older agent's record. */
+  written: z.array(writtenMount).optional(),
+  /** When the last epoch ended, by the boot clock. */
+  endedAtMs: z.number().optional(),
 });
 export type GroupMemory = z.output<typeof groupMemory>;
 

@@ -1,10 +1,12 @@
-import { spawn, spawnSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { isAlive, readProcess } from '../../src/agent/scan.ts';
 import { bootClock } from '../../src/base/clock.ts';
 import { fenceLease } from '../../src/kube/lease.ts';
+import { failoverGroups } from '../../src/kube/resources.ts';
 import type { ApiServerAccess } from '../kube/apiserver.ts';
 import { sharedApiServer } from '../kube/shared.ts';
 import { groupName, type Machine, startMachine } from './machine.ts';
@@ -70,6 +72,8 @@ test('an epoch that has ended does not start again', async () => {
   const { machine } = await runningMachine();
   await machine.assign(1, { state: 'Stopping' });
   await machine.untilReported('epoch 1 has ended', (group) => group.ended === 1);
+  const status = { status: { assignment: null } } as never; // by hand: nobody else may take an epoch back
+  await machine.client.patchStatus(failoverGroups, namespace, groupName(machine.node), status);
   await machine.assign(1);
   await machine.assign(2, { incarnation: 99 });
   await bootClock.sleep(300); // nothing to wait for: nothing may happen
@@ -204,6 +208,66 @@ test('with /run lost and the disk away, the end of what ran before is not said t
   expect(ended.settled).toBe(false);
   expect(isAlive(user)).toBe(false);
   machine.mount();
+});
+
+describe('the end of an epoch is settled only on the disk that the process wrote', () => {
+  const endedOf = async (machine: Machine) => {
+    const stopping = { ...(await machine.group()).status!.assignment!, state: 'Stopping' }; // it was assigned
+    const change = { status: { assignment: stopping } };
+    await machine.client.patchStatus(failoverGroups, namespace, groupName(machine.node), change);
+    return machine.untilReported('epoch 1 has ended', (group) => group.ended === 1);
+  };
+  const recordOn = (path: string, { node }: Machine) => join(path, '.pointsman', namespace, groupName(node), node);
+
+  test('not on another one that is mounted at its place by now, also later', async () => {
+    const { machine } = await runningMachine();
+    machine.unmount();
+    machine.mount();
+    expect((await endedOf(machine)).settled).toBe(false);
+    await bootClock.sleep(1_500); // it is tried again every second
+    expect((await machine.report())?.groups[0]?.settled).toBe(false);
+    expect(existsSync(recordOn(machine.mountPath, machine))).toBe(false);
+    await machine.endAgent('SIGTERM');
+    machine.startAgent();
+    await bootClock.sleep(2_000);
+    expect((await machine.report())?.groups[0]?.settled).toBe(false);
+  });
+
+  test('not by a new incarnation either', async () => {
+    const { machine } = await runningMachine();
+    machine.unmount();
+    machine.mount();
+    await machine.endAgent();
+    rmSync(join(machine.runDirectory, 'incarnation'));
+    machine.startAgent();
+    const lease = await until('a new incarnation', async () => {
+      const found = await machine.lease();
+      return found?.transitions === 2 ? found : undefined;
+    });
+    expect(lease.settled).toBe(false);
+  });
+
+  test('and there, also when the group is to use another one from now on', async () => {
+    const { machine } = await runningMachine();
+    const other = mkdtempSync(join(tmpdir(), 'pointsman-other-'));
+    execFileSync('mount', ['-t', 'tmpfs', 'other', other]);
+    onTestFinished(() => {
+      execFileSync('umount', ['--lazy', other]);
+      rmSync(other, { recursive: true });
+    });
+    const change = { spec: { sharedDisk: { mountPath: other } } };
+    await server.kubectl([
+      ...['patch', 'failovergroup', groupName(machine.node), '-n', namespace],
+      ...['--type', 'merge', '-p', JSON.stringify(change)],
+    ]);
+    await machine.untilReported(
+      'it has heard of it',
+      ({ reason }) => reason === 'DiskUnknown' || reason === 'OtherDisk',
+    );
+    expect((await endedOf(machine)).settled).toBe(true);
+    expect(existsSync(recordOn(machine.mountPath, machine))).toBe(true);
+    expect(existsSync(recordOn(other, machine))).toBe(false);
+  });
 });
 
 test('/run lost under a running agent is a new incarnation too', async () => {

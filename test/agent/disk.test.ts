@@ -15,6 +15,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, onTestFinished, test } from 'vitest';
 import { type Disk, openDisk } from '../../src/agent/disk.ts';
 import { createHelper, type Helper, Hung } from '../../src/agent/helper.ts';
+import { mountAt } from '../../src/agent/mounts.ts';
 import { createDiskProbe, type DiskProbe } from '../../src/agent/probe.ts';
 import { type DiskRecord, decodeRecord, encodeRecord, RECORD_BYTES } from '../../src/agent/record.ts';
 import { bootClock } from '../../src/base/clock.ts';
@@ -97,6 +98,29 @@ describe('the end of an epoch', () => {
     writeFileSync(join(mountPath, 'data'), Buffer.alloc(4096));
     const ending = disk(mountPath).syncAndEnd({ group: 'g', epoch: 1, takeoverAfterSeconds: 8 }, 5_000);
     await expect(ending).rejects.toThrow('ENOSPC');
+  });
+
+  test('is not taken by another mount than the one that was written to, nor by another disk there', async () => {
+    const mountPath = newMount();
+    const opened = disk(mountPath);
+    const diskId = await opened.id(true, 5_000);
+    const at = mountAt(mountPath, ['tmpfs']);
+    if (at.state !== 'mounted') throw new Error(at.message);
+    const { id, device, fsType } = at.mount;
+    const on = { path: mountPath, id, device, fsType, diskId };
+    const end = { group: 'g', epoch: 1, takeoverAfterSeconds: 8 };
+    const wrong = [
+      { ...on, id: id + 1 },
+      { ...on, device: '0:1' },
+      { ...on, diskId: 'other' },
+    ];
+    for (const other of wrong) {
+      await expect(opened.syncAndEnd(end, 5_000, other)).rejects.toThrow('Cannot use');
+      await expect(opened.sync(5_000, other)).rejects.toThrow('Cannot use');
+    }
+    expect(await opened.ended('g', 5_000)).toBe(0);
+    await opened.syncAndEnd(end, 5_000, on);
+    expect(await opened.ended('g', 5_000)).toBe(1);
   });
 
   test('is not taken, and nothing is made, by the bare directory under a mount point', async () => {

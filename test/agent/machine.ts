@@ -23,6 +23,8 @@ export interface Machine {
   readonly namespace: string;
   readonly client: KubeClient;
   readonly mountPath: string;
+  /** What the agent remembers, in /run. */
+  readonly runDirectory: string;
   readonly logFile: string;
   readonly instanceId: string;
   startAgent(url?: string): void;
@@ -94,6 +96,7 @@ export async function startMachine(
   };
 
   const machine: Machine = {
+    runDirectory: join(directory, 'run', namespace, node),
     ...{ node, namespace, client, mountPath, logFile, instanceId, endAgent, mount, unmount, allow },
     startAgent: (url) => {
       const log = openSync(logFile, 'a');
