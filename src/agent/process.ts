@@ -79,7 +79,10 @@ export interface GroupProcess {
   stop(signal: NodeJS.Signals, timeoutMs: number): void;
   /** Resolves when the shim has said yes, or when it has been killed with its group and nothing is left. */
   setDeadline(untilMs: number): Promise<void>;
-  /** As {@link setDeadline} where it is later than that now. */
+  /**
+   * As {@link setDeadline}, but never makes it later, and holds against whatever is on its way to the shim: when it
+   * resolves, nothing asked for before can let anything live longer.
+   */
   cutDeadline(untilMs: number): Promise<void>;
   /** Ends shim and group, and resolves once none of them is left. */
   kill(why: string, cause?: EndCause): Promise<void>;
@@ -103,6 +106,10 @@ export function createGroupProcess(options: GroupProcessOptions): GroupProcess {
   let shim: Connection | undefined;
   let booting: Promise<void> | undefined;
   let killing: Promise<void> | undefined;
+  /** The deadline of a start that waits for its shim. */
+  let startUntilMs: number | undefined;
+  /** Starts that the shim has not answered: until it has, its phase says nothing about them. */
+  let starts = 0;
   let stopping = false;
   let last: Ended | undefined;
   let seenRun = 0;
@@ -179,38 +186,67 @@ export function createGroupProcess(options: GroupProcessOptions): GroupProcess {
   }
 
   async function start(request: StartRequest): Promise<void> {
-    await warm();
+    startUntilMs = request.deadlineMs;
+    let deadlineMs: number;
+    try {
+      await warm();
+    } finally {
+      deadlineMs = startUntilMs;
+      startUntilMs = undefined;
+    }
     if (shim === undefined || killing !== undefined) throw new Error('Cannot start: no shim is ready');
     stopping = false;
-    shim.deadlineMs = request.deadlineMs;
-    const refused = await ask({ type: 'start', ...request });
+    shim.deadlineMs = deadlineMs;
+    shim.askedMs = deadlineMs;
+    shim.asks += 1;
+    starts += 1;
+    const refused = await ask({ type: 'start', ...request, deadlineMs }).finally(() => {
+      starts -= 1;
+    });
     if (refused === undefined) return;
     last = { epoch: request.epoch, atMs: clock.nowMs(), cause: 'NotStarted', message: refused };
     onChange();
   }
 
   function stop(signal: NodeJS.Signals, timeoutMs: number): void {
-    if (shim === undefined) return;
+    // Asked to start and not answered yet: once it has answered, whoever wants it stopped asks again.
+    if (shim === undefined || shim.status.phase === 'idle') return;
     stopping = true;
     void ask({ type: 'stop', signal, timeoutMs });
     onChange();
   }
 
   async function setDeadline(untilMs: number): Promise<void> {
-    if (shim === undefined || shim.status.phase === 'idle') return;
-    const before = shim.deadlineMs;
-    // An earlier one holds for the agent's own kill at once, a later one only when the shim has it.
-    shim.deadlineMs = Math.min(before, untilMs);
-    const asked = shim;
-    const refused = await ask({ type: 'deadline', untilMs });
-    if (refused !== undefined) {
-      if (untilMs < before) await kill(refused, 'Lost');
-    } else if (shim === asked && asked.deadlineMs === Math.min(before, untilMs)) asked.deadlineMs = untilMs;
-    look();
+    if (startUntilMs !== undefined) startUntilMs = untilMs;
+    if (shim === undefined || isIdle(shim)) return;
+    const { deadlineMs } = shim;
+    await askDeadline(shim, untilMs, untilMs < deadlineMs);
   }
 
   async function cutDeadline(untilMs: number): Promise<void> {
-    if (shim !== undefined && shim.deadlineMs > untilMs) await setDeadline(untilMs);
+    if (startUntilMs !== undefined) startUntilMs = Math.min(startUntilMs, untilMs);
+    if (killing !== undefined) return killing;
+    if (shim === undefined || isIdle(shim)) return;
+    // Also where the last one asked for is early enough: what was asked for before it may be all that the shim has.
+    await askDeadline(shim, Math.min(untilMs, shim.askedMs), true);
+  }
+
+  function isIdle({ status }: Connection): boolean {
+    return status.phase === 'idle' && starts === 0;
+  }
+
+  async function askDeadline(asked: Connection, untilMs: number, must: boolean): Promise<void> {
+    // An earlier one holds for the agent's own kill at once, a later one only when the shim has it.
+    asked.deadlineMs = Math.min(asked.deadlineMs, untilMs);
+    asked.askedMs = untilMs;
+    asked.asks += 1;
+    const { asks } = asked;
+    const refused = await ask({ type: 'deadline', untilMs });
+    if (refused !== undefined) {
+      if (must) await kill(refused, 'Lost');
+      // The shim answers in order: what it was asked for since may be earlier.
+    } else if (shim === asked && asked.asks === asks) asked.deadlineMs = untilMs;
+    look();
   }
 
   /** What speaks against it, as the shim says. A shim that says nothing is killed. */
@@ -324,6 +360,9 @@ interface Connection {
   readonly status: ShimStatus;
   /** When the agent kills, whatever the shim says. */
   deadlineMs: number;
+  /** The last that the shim was asked for, and how often it was. */
+  askedMs: number;
+  asks: number;
   ask(request: Request): Promise<string | undefined>;
   close(): void;
 }
@@ -370,6 +409,8 @@ async function openConnection(
       return status;
     },
     deadlineMs: 0,
+    askedMs: 0,
+    asks: 0,
     ask,
     close: () => socket.destroy(),
   };
@@ -398,6 +439,7 @@ async function openConnection(
     throw error;
   }
   connection.deadlineMs = connection.status.deadlineMs;
+  connection.askedMs = connection.status.deadlineMs;
   open = true;
   return connection;
 }

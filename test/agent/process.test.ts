@@ -1,7 +1,9 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
+import type { GroupProcess } from '../../src/agent/process.ts';
 import { isAlive, readProcess } from '../../src/agent/scan.ts';
+import type { Accepted } from '../../src/agent/shim-protocol.ts';
 import { bootClock } from '../../src/base/clock.ts';
 import { type Bench, openBench, until, untilState } from './processes.ts';
 
@@ -121,6 +123,65 @@ describe.each([
     const view = await until('it has exited', () => (agent.view().state === 'idle' ? agent.view() : undefined));
     expect(view.last).toMatchObject({ cause: 'Exited', message: 'exit status 7' });
     expect(await opened.alive()).toHaveLength(1); // the shim
+  });
+});
+
+describe('a cut of the deadline holds', () => {
+  const accepted = ({ directory }: Bench) =>
+    (JSON.parse(readFileSync(join(directory, 'group.json'), 'utf8')) as Accepted).status.deadlineMs;
+  const CUT_MS = 2_000;
+
+  /** By the shim's own word, and to the end: also the agent's kill does not come later. */
+  async function expectCut(opened: Bench, agent: GroupProcess, cutMs: number) {
+    const { pid } = await untilState(agent, 'running');
+    expect(accepted(opened)).toBeLessThanOrEqual(cutMs);
+    const user = readProcess(pid!)!; // it runs
+    process.kill(user.parent, 'SIGSTOP'); // then it is the agent's turn
+    await until('the process is gone', () => !isAlive(user), cutMs + KILL_WITHIN_MS - bootClock.nowMs());
+  }
+
+  test('against a longer one that is on its way to the shim', async () => {
+    const opened = bench(false);
+    const agent = opened.agent();
+    await agent.start({ epoch: 1, incarnation: 1, deadlineMs: inMs(1_000), run: opened.run(SLEEP) });
+    await untilState(agent, 'running');
+    const longer = agent.setDeadline(inMs(9_000));
+    const cutMs = inMs(CUT_MS);
+    await agent.cutDeadline(cutMs);
+    await longer;
+    await expectCut(opened, agent, cutMs);
+  });
+
+  test('against a start that is on its way to the shim', async () => {
+    const opened = bench(false);
+    const agent = opened.agent();
+    await agent.warm();
+    const start = agent.start({ epoch: 1, incarnation: 1, deadlineMs: inMs(9_000), run: opened.run(SLEEP) });
+    await Promise.resolve();
+    await Promise.resolve();
+    const cutMs = inMs(CUT_MS);
+    await agent.cutDeadline(cutMs);
+    await start;
+    await expectCut(opened, agent, cutMs);
+  });
+
+  test('against a start that waits for its shim to boot', async () => {
+    const opened = bench(false);
+    const agent = opened.agent();
+    const start = agent.start({ epoch: 1, incarnation: 1, deadlineMs: inMs(9_000), run: opened.run(SLEEP) });
+    const cutMs = inMs(CUT_MS);
+    await agent.cutDeadline(cutMs);
+    await start;
+    await expectCut(opened, agent, cutMs);
+  });
+
+  test('and never makes a deadline later', async () => {
+    const opened = bench(false);
+    const agent = opened.agent();
+    const deadlineMs = inMs(2_000);
+    await agent.start({ epoch: 1, incarnation: 1, deadlineMs, run: opened.run(SLEEP) });
+    await agent.cutDeadline(inMs(9_000));
+    await expectCut(opened, agent, deadlineMs);
   });
 });
 
