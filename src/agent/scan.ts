@@ -22,8 +22,9 @@ export interface Scan {
   readonly unclear: readonly number[];
 }
 
-/** A process in its exec shows an empty environment for a moment, and so does one in its exit; an older one has none. */
-const EXEC_TICKS = 200;
+/** A process in its exit shows an empty environment too. How long after its start it may still have been one of ours. */
+const EXIT_TICKS = 200;
+/** A process in its exec shows an empty environment for a moment. */
 const EMPTY_LOOKS = 5;
 const EMPTY_PAUSE_MS = 2;
 /** How long one environment may take to be read. */
@@ -50,7 +51,7 @@ export async function findMarked(matches: (mark: string) => boolean, sinceTicks 
     if (environment === undefined) continue;
     if (environment === 'unknown') unclear.push(process.pid);
     else if (environment === '') {
-      if (nowTicks - process.startTicks < EXEC_TICKS && isAlive(process)) unclear.push(process.pid);
+      if (mayGetEnvironment(process, nowTicks) && isAlive(process)) unclear.push(process.pid);
     } else {
       const mark = markIn(environment);
       if (mark !== undefined && matches(mark)) found.push(process);
@@ -93,6 +94,21 @@ export function isAlive(process: Pick<Process, 'pid' | 'startTicks'>): boolean {
   return !isDead(now.state) || liveThreads(process.pid).length > 0;
 }
 
+/**
+ * Of a process whose environment was read as empty, more than once. The kernel gives it its bounds late in an exec, and
+ * takes its memory away in an exit: 0 then, by fields 50 and 51 of `stat` (proc_pid_stat(5)). A process that was started
+ * without an environment has bounds with nothing between them.
+ */
+function mayGetEnvironment({ pid, startTicks }: Process, nowTicks: number): boolean {
+  const fields = readStat(`/proc/${pid}/stat`);
+  if (fields === undefined) return false;
+  const [start, end] = [Number(fields[47]), Number(fields[48])];
+  if (end !== 0) return start !== end;
+  const exiting = (Number(fields[6]) & PF_EXITING) !== 0;
+  return !exiting || nowTicks - startTicks < EXIT_TICKS;
+}
+
+const PF_EXITING = 0x00000004;
 const PF_KTHREAD = 0x00200000;
 
 function isDead(state: string): boolean {

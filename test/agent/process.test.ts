@@ -1,8 +1,9 @@
+import { spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, onTestFinished, test } from 'vitest';
 import type { GroupProcess } from '../../src/agent/process.ts';
-import { isAlive, readProcess } from '../../src/agent/scan.ts';
+import { isAlive, listProcesses, type Process, readProcess } from '../../src/agent/scan.ts';
 import type { Accepted } from '../../src/agent/shim-protocol.ts';
 import { bootClock } from '../../src/base/clock.ts';
 import { type Bench, openBench, until, untilState } from './processes.ts';
@@ -125,6 +126,21 @@ describe.each([
     expect(await opened.alive()).toHaveLength(1); // the shim
   });
 });
+
+test('a stranger that starts programs without an environment does not keep the dead from counting as dead', async () => {
+  const opened = bench(true);
+  const agent = opened.agent();
+  await agent.start({ epoch: 1, incarnation: 1, deadlineMs: inMs(60_000), run: opened.run(SLEEP) });
+  await untilState(agent, 'running');
+  const stranger = spawn('bash', ['-c', 'while :; do env -i sleep 1 & sleep 0.3; done'], { stdio: 'ignore' });
+  onTestFinished(() => void stranger.kill('SIGKILL'));
+  const bare = ({ parent, pid }: Process) =>
+    parent === stranger.pid && readFileSync(`/proc/${pid}/environ`, 'latin1') === '';
+  await until('one of them runs', () => listProcesses().some(bare));
+  const killed = agent.kill('test').then(() => 'killed');
+  expect(await Promise.race([killed, bootClock.sleep(5_000).then(() => 'not within 5 s')])).toBe('killed');
+  expect(await opened.alive()).toEqual([]);
+}, 20_000);
 
 describe('a cut of the deadline holds', () => {
   const accepted = ({ directory }: Bench) =>
