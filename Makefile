@@ -4,7 +4,7 @@ SHELL := /bin/bash
 NODE := node_modules/.bin/node
 INSTALLED := node_modules/.package-lock.json
 
-.PHONY: help demo test check crds bundle image tools shell bench clean
+.PHONY: help demo test check crds bundle image tools shell bench sim clean
 
 help:
 	@echo 'make demo          the cluster of the article on this machine, played through; KEEP=1 leaves it running'
@@ -12,6 +12,7 @@ help:
 	@echo 'make check         types and style: seconds'
 	@echo 'make crds          write manifests/crds from src/crds'
 	@echo 'make bundle        write dist/*.mjs; make image: the image of the controller'
+	@echo 'make sim           the protocol under faults, simulated: SEEDS=1000 from FROM=1 on JOBS=1 cores'
 	@echo 'make bench         outages as a client sees them, as ratios'
 	@echo 'make shell         a shell inside the sandbox that make demo KEEP=1 left running'
 
@@ -47,6 +48,12 @@ shell: $(INSTALLED)
 
 bench: $(INSTALLED) tools
 	@$(NODE) sandbox/bench.ts
+
+SEEDS ?= 1000
+FROM ?= 1
+JOBS ?= 1
+sim: $(INSTALLED)
+	@$(NODE) test/sim/main.ts --seeds $(SEEDS) --from $(FROM) --jobs $(JOBS)
 
 $(INSTALLED): package.json package-lock.json
 	@command -v npm >/dev/null || { echo 'Cannot install: npm is missing; apt-get install nodejs npm' >&2; exit 1; }

@@ -1,0 +1,213 @@
+import type { Link } from './apiserver.ts';
+import type { World } from './world.ts';
+
+/** How often what happens in one run, per fault that is drawn; and how far apart the faults are. */
+export interface Profile {
+  readonly everyMs: number;
+  readonly weights: Readonly<Partial<Record<FaultName, number>>>;
+  /** Of every single request. */
+  readonly requests: Pick<Link, 'lost' | 'unheard' | 'late' | 'twice' | 'slowestMs'>;
+  /** Of every step of an agent or a controller: a request, an answer, a file in /run. */
+  readonly crashChance: number;
+  readonly slowSpawns: number;
+}
+
+export const CALM: Profile = {
+  everyMs: Number.POSITIVE_INFINITY,
+  weights: {},
+  requests: { lost: 0, unheard: 0, late: 0, twice: 0, slowestMs: 8 },
+  crashChance: 0,
+  slowSpawns: 0,
+};
+
+/** All of them, each as strong as the seed says. */
+export function profileFrom({ chance }: World): Profile {
+  const rough = chance.pick([0, 0.02, 0.1]);
+  const weights: Partial<Record<FaultName, number>> = {};
+  // Not every run has every fault: what hides behind one fault comes out where that one is missing.
+  for (const name of Object.keys(FAULTS) as FaultName[]) {
+    const drawn = chance.hits(0.6) ? chance.between(0.2, 1) : undefined;
+    if (drawn !== undefined && !(name in OPEN)) weights[name] = drawn;
+  }
+  return {
+    everyMs: chance.pick([800, 2_000, 5_000]),
+    weights,
+    requests: {
+      lost: chance.next() * rough,
+      unheard: chance.next() * rough,
+      late: chance.next() * rough * 0.5,
+      twice: chance.next() * rough * 0.3,
+      slowestMs: chance.pick([8, 100, 1_200]),
+    },
+    crashChance: chance.pick([0, 0, 0.002, 0.02]),
+    slowSpawns: chance.pick([0, 0.05, 0.3]),
+  };
+}
+
+/**
+ * Faults that the present protocol does not stand. They are not drawn. Whoever mends one takes it out here.
+ */
+export const OPEN: Readonly<Partial<Record<FaultName, string>>> = {
+  'status is deleted':
+    'the assignment is made again from an older report, or with a number that was used: the report of the latest epoch had not been written yet, or was deleted as well',
+};
+
+/** How long something stays as the fault has made it. Most are short; some are longer than any limit there is. */
+function spell({ chance }: World): number {
+  return chance.weighted({ short: 3, about: 3, long: 2 }) === 'short'
+    ? chance.between(50, 1_500)
+    : chance.hits(0.6)
+      ? chance.between(3_000, 10_000)
+      : chance.between(8_000, 25_000);
+}
+
+/** Each does one thing to the world, and says so. What it breaks for a while mends by itself. */
+export const FAULTS = {
+  'machine loses power': (world: World) => {
+    const machine = world.chance.pick(world.machines);
+    machine.crash();
+    world.later(spell(world), () => machine.boot());
+  },
+  'machine reboots': (world: World) => {
+    const machine = world.chance.pick(world.machines);
+    machine.crash();
+    world.later(world.chance.between(1_000, 4_000), () => machine.boot());
+  },
+  'machine stands still': (world: World) => {
+    const machine = world.chance.pick(world.machines);
+    machine.pause();
+    world.later(spell(world), () => machine.goOn());
+  },
+  'agent is killed': (world: World) => {
+    const machine = world.chance.pick(world.machines);
+    machine.killAgent();
+    world.later(world.chance.hits(0.7) ? world.chance.between(200, 2_500) : spell(world), () => machine.startAgent());
+  },
+  'agent is stopped': (world: World) => {
+    const machine = world.chance.pick(world.machines);
+    const { agent } = machine;
+    if (agent === undefined || agent.dead || agent.stopped) return;
+    world.story(agent.name, 'is stopped (SIGSTOP)');
+    agent.stop();
+    for (const process of machine.processes) machine.noteIfAlone(process);
+    world.later(spell(world), () => {
+      world.story(agent.name, 'goes on (SIGCONT)');
+      agent.go();
+    });
+  },
+  'shim is killed': (world: World) => {
+    const machine = world.chance.pick(world.machines);
+    const shim = world.chance.pick([undefined, ...machine.shims]);
+    if (shim === undefined) return;
+    world.story(machine.name, `shim ${shim.pid} is killed`);
+    shim.kill();
+  },
+  'shim is stopped': (world: World) => {
+    const machine = world.chance.pick(world.machines);
+    const [shim] = machine.shims;
+    if (shim === undefined || shim.actor.stopped) return;
+    world.story(machine.name, `shim ${shim.pid} is stopped (SIGSTOP)`);
+    shim.actor.stop();
+    for (const process of machine.processes) machine.noteIfAlone(process);
+    world.later(spell(world), () => shim.actor.go());
+  },
+  'process ends': (world: World) => {
+    const machine = world.chance.pick(world.machines);
+    for (const process of machine.processes) if (process.executed) process.end(null, 1);
+  },
+  'controller is killed': (world: World) => {
+    const controller = world.chance.pick(world.controllers);
+    controller.crash();
+    world.later(spell(world), () => controller.start());
+  },
+  'controller stands still': (world: World) => {
+    const { actor } = world.chance.pick(world.controllers);
+    if (actor.dead || actor.stopped) return;
+    world.story(actor.name, 'stands still');
+    actor.stop();
+    world.later(spell(world), () => {
+      world.story(actor.name, 'goes on');
+      actor.go();
+    });
+  },
+  'a way is cut': (world: World) => {
+    const { name, link } = world.chance.pick([...world.machines, ...world.controllers]);
+    const which = world.chance.weighted({ both: 3, to: 1, back: 1 });
+    world.story(name, `is cut from the API server (${which === 'both' ? 'both ways' : `${which} it`})`);
+    if (which !== 'back') link.cutTo = true;
+    if (which !== 'to') link.cutBack = true;
+    world.later(spell(world), () => {
+      world.story(name, 'reaches the API server again');
+      link.cutTo = false;
+      link.cutBack = false;
+    });
+  },
+  'API server is away': (world: World) => {
+    world.story('the API server', 'is away for everybody');
+    const links = [...world.machines, ...world.controllers].map(({ link }) => link);
+    for (const link of links) link.cutTo = link.cutBack = true;
+    world.later(spell(world), () => {
+      world.story('the API server', 'is back');
+      for (const link of links) link.cutTo = link.cutBack = false;
+    });
+  },
+  'disk is cut': (world: World) => {
+    const machine = world.chance.pick(world.machines);
+    if (!machine.up || machine.diskCut) return;
+    machine.cutDisk(world.chance.hits(0.4));
+    world.later(spell(world), () => machine.healDisk());
+  },
+  'disk is unmounted': (world: World) => {
+    const machine = world.chance.pick(world.machines);
+    world.story(machine.name, 'has the shared disk unmounted');
+    machine.mounted = false;
+    world.later(spell(world), () => {
+      machine.mounted = true;
+    });
+  },
+  '/run is lost': (world: World) => {
+    const machine = world.chance.pick(world.machines);
+    if (!machine.up) return;
+    world.story(machine.name, 'loses what is in /run');
+    machine.tmpfs = { incarnation: undefined, groups: new Map(), accepted: new Map() };
+  },
+  'timing is changed': (world: World) => world.changeTiming(world.chance.pick(world.machines).name),
+  'Lease is deleted': (world: World) => {
+    const { name } = world.chance.pick(world.machines);
+    const force = world.chance.hits(0.5);
+    world.story('somebody', `deletes the Lease of ${name}${force ? ', by force' : ''}`);
+    world.server.remove('leases', world.namespace, name, 'somebody', force);
+  },
+  'report is deleted': (world: World) => {
+    const { name } = world.chance.pick(world.machines);
+    world.edit('failovernodes', name, 'the status of', ({ status: _, ...rest }) => rest);
+  },
+  'status is deleted': (world: World) =>
+    world.edit('failovergroups', world.group, 'the status of', ({ status: _, ...rest }) => rest),
+  'a move is asked for': (world: World) => {
+    const { name } = world.chance.pick(world.machines);
+    world.edit('failovergroups', world.group, `asks for a move to ${name} of`, (raw) => ({
+      ...raw,
+      metadata: { ...raw.metadata, annotations: { 'pointsman.dev/move-to': name } },
+    }));
+  },
+} as const;
+export type FaultName = keyof typeof FAULTS;
+
+/** Goes on until the world says that there are no more faults. */
+export function startFaults(world: World, profile: Profile): void {
+  for (const { link } of [...world.machines, ...world.controllers]) Object.assign(link, profile.requests);
+  for (const machine of world.machines) {
+    machine.crashChance = profile.crashChance;
+    machine.slowSpawns = profile.slowSpawns;
+  }
+  for (const controller of world.controllers) controller.crashChance = profile.crashChance;
+  if (!Number.isFinite(profile.everyMs) || Object.keys(profile.weights).length === 0) return;
+  const next = () => {
+    world.whileFaulty(world.chance.longTail(profile.everyMs / 4, profile.everyMs * 4), () => {
+      FAULTS[world.chance.weighted(profile.weights)](world);
+      next();
+    });
+  };
+  next();
+}

@@ -1,0 +1,310 @@
+import type { Log, LogFields } from '../../src/base/log.ts';
+import { CLOCK_DRIFT } from '../../src/decide/timing.ts';
+import { ApiServer, type Raw } from './apiserver.ts';
+import { Chance } from './chance.ts';
+import { Controller } from './controller.ts';
+import { SharedDisk } from './disk.ts';
+import { CALM, type Profile, profileFrom, startFaults } from './faults.ts';
+import { Invariants, type Violation } from './invariants.ts';
+import { Machine, NAMESPACE } from './machine.ts';
+import type { Rule } from './rules.ts';
+import { Actor, BusyLoop, Time, withOwnWorld } from './time.ts';
+
+export interface RunOptions {
+  readonly seed: number;
+  readonly broken?: ReadonlySet<Rule>;
+  /** Keeps what happens, for people. The run itself is the same with and without. */
+  readonly told?: boolean;
+  /** Chosen by the seed unless given. */
+  readonly profile?: Profile | ((world: World) => Profile);
+  readonly faultyMs?: number;
+}
+
+export interface Run {
+  readonly seed: number;
+  readonly violation: Violation | undefined;
+  readonly story: readonly string[];
+  readonly events: number;
+  readonly simulatedMs: number;
+  /** Epochs that came and went. */
+  readonly epochs: number;
+}
+
+const NODES = 2;
+const CONTROLLERS = 2;
+const SETTLE_MS = 15_000;
+
+/** One run from one seed: a quiet start, faults, then none; served within the bound, or it is a violation. */
+export async function run(options: RunOptions): Promise<Run> {
+  const chance = new Chance(options.seed);
+  return await withOwnWorld(chance, () => new World(options, chance).run());
+}
+
+const TIMINGS = [
+  { renewEvery: '1s', fenceAfter: '5s', killWithin: '1s', takeoverAfter: '8s' },
+  { renewEvery: '1s', fenceAfter: '4s', killWithin: '1s', takeoverAfter: '6s' },
+  { renewEvery: '500ms', fenceAfter: '2s', killWithin: '400ms', takeoverAfter: '3s' },
+  { renewEvery: '1s', fenceAfter: '8s', killWithin: '1s', takeoverAfter: '10s' },
+];
+
+export class World {
+  readonly chance: Chance;
+  readonly time: Time;
+  readonly server: ApiServer;
+  readonly disk: SharedDisk;
+  readonly machines: readonly Machine[];
+  readonly controllers: readonly Controller[];
+  readonly invariants: Invariants;
+  readonly namespace = NAMESPACE;
+  readonly group = 'group';
+  readonly #fate = new Actor('fate');
+  readonly #lines: string[] = [];
+  readonly #options: RunOptions;
+  #faulty = true;
+  readonly #mends: (() => void)[] = [];
+
+  constructor(options: RunOptions, chance: Chance) {
+    this.#options = options;
+    this.chance = chance;
+    this.time = new Time(chance);
+    this.server = new ApiServer(this.time);
+    this.disk = new SharedDisk(this.time);
+    const broken = options.broken ?? new Set<Rule>();
+    const shared = {
+      ...{ time: this.time, server: this.server, disk: this.disk, broken },
+      story: this.story,
+      log: (who: Actor) => (options.told ? this.#log(who) : SILENT),
+    };
+    const onEnded = (who: string) =>
+      this.invariants.fail({ invariant: 'controller ended', message: `${who} stopped campaigning by itself` });
+    const rate = () => 1 + chance.pick([-1, 0, 1]) * CLOCK_DRIFT * chance.next();
+    this.machines = [...Array(NODES).keys()].map(
+      (index) => new Machine({ ...shared, name: `server${index + 1}`, instanceId: `i-0000000${index + 1}` }, rate()),
+    );
+    this.controllers = [...Array(CONTROLLERS).keys()].map(
+      (index) => new Controller({ ...shared, name: `controller${index + 1}`, onEnded }, rate()),
+    );
+    this.invariants = new Invariants(this.machines);
+    for (const machine of this.machines) machine.onSpawn = (process) => this.invariants.spawned(process);
+    this.disk.onLost = (writer, held) => this.invariants.lostWrite(writer, held);
+    this.server.onWrite = (plural, before, after, writer) => this.#written(plural, before, after, writer);
+  }
+
+  async run(): Promise<Run> {
+    this.#declare();
+    for (const machine of this.machines) machine.boot();
+    for (const controller of this.controllers) controller.start();
+    await this.#pass(SETTLE_MS);
+    if (!this.#served()) this.invariants.fail({ invariant: 'not served', message: 'after a quiet start' });
+    const before = this.#epoch();
+
+    const { profile: given = profileFrom, faultyMs = this.chance.between(20_000, 60_000) } = this.#options;
+    const profile = typeof given === 'function' ? given(this) : given;
+    startFaults(this, profile);
+    await this.#pass(faultyMs);
+    if (profile === CALM && this.#epoch() !== before) {
+      this.invariants.fail({
+        invariant: 'moved',
+        message: `without a fault, from epoch ${before} to ${this.#epoch()}`,
+      });
+    }
+
+    this.#endFaults(profile);
+    const deadlineMs = this.time.nowMs + BOUND_MS;
+    while (!this.invariants.violation && !this.#served() && this.time.nowMs < deadlineMs) await this.#pass(250);
+    if (!this.#served()) {
+      this.invariants.fail({ invariant: 'not served', message: `within ${BOUND_MS} ms after the last fault` });
+    } else await this.#pass(3_000);
+    if (this.invariants.violation) {
+      const { invariant, message } = this.invariants.violation;
+      this.story('VIOLATED', `${invariant}: ${message}`);
+      this.#tellState();
+    }
+    for (const machine of this.machines) machine.dispose();
+    return {
+      seed: this.#options.seed,
+      violation: this.invariants.violation,
+      story: this.#lines,
+      events: this.time.events,
+      simulatedMs: this.time.nowMs,
+      epochs: this.#epoch(),
+    };
+  }
+
+  // --- for the faults ---------------------------------------------------------------------------------------------
+
+  /** Mends what a fault has broken, then, or when the faults end. */
+  later(ms: number, mend: () => void): void {
+    let done = false;
+    const once = () => {
+      if (!done) mend();
+      done = true;
+    };
+    this.#mends.push(once);
+    this.time.in(ms, this.#fate, once);
+  }
+
+  whileFaulty(ms: number, act: () => void): void {
+    this.time.in(ms, this.#fate, () => {
+      if (this.#faulty) act();
+    });
+  }
+
+  readonly story = (who: string, line: string): void => {
+    if (!this.#options.told) return;
+    this.#lines.push(`${(this.time.nowMs / 1000).toFixed(3).padStart(8)}  ${who.padEnd(22)} ${line}`);
+  };
+
+  edit(plural: string, name: string, what: string, to: (raw: Raw) => Record<string, unknown>): void {
+    this.story('somebody', `${what.startsWith('the') ? 'deletes ' : ''}${what} ${name}`);
+    if (this.server.read(plural, NAMESPACE, name)) {
+      this.server.change(plural, NAMESPACE, name, undefined, to, 'somebody');
+    }
+  }
+
+  changeTiming(node: string): void {
+    const timing = this.chance.pick(TIMINGS);
+    this.edit('failovernodes', node, `sets ${timing.fenceAfter}/${timing.takeoverAfter} for`, (raw) => ({
+      ...raw,
+      metadata: { ...raw.metadata, generation: Number(raw.metadata['generation']) + 1 },
+      spec: { ...(raw['spec'] as object), timing },
+    }));
+  }
+
+  // --- how it goes ------------------------------------------------------------------------------------------------
+
+  #declare(): void {
+    for (const { name } of this.machines) {
+      const spec = { instanceId: `i-0000000${name.slice(-1)}`, timing: TIMINGS[0] };
+      this.server.create('failovernodes', NAMESPACE, { metadata: { name }, spec }, 'somebody');
+    }
+    const spec = {
+      nodes: this.machines.map(({ name }) => name),
+      sharedDisk: { mountPath: '/mnt/efs' },
+      process: {
+        command: ['/work/minio'],
+        user: 'minio',
+        restart: { limit: 100, window: '10m' },
+        stop: { timeout: '3s' },
+        startupProbe: { tcpSocket: { port: 9000 } },
+      },
+    };
+    this.server.create('failovergroups', NAMESPACE, { metadata: { name: this.group }, spec }, 'somebody');
+    const vip = {
+      ...{ groupRef: { name: this.group }, address: '10.1.0.20', vpcId: 'vpc-12345678' },
+      routeTableIds: ['rtb-00000001'],
+    };
+    this.server.create('vipresources', NAMESPACE, { metadata: { name: 'vip' }, spec: vip }, 'somebody');
+  }
+
+  async #pass(ms: number): Promise<void> {
+    try {
+      await this.time.pass(this.time.nowMs + ms, () => {
+        this.invariants.check();
+        return this.invariants.violation !== undefined;
+      });
+    } catch (error) {
+      if (!(error instanceof BusyLoop)) throw error;
+      this.invariants.fail({ invariant: 'busy loop', message: error.message });
+    }
+  }
+
+  /** Everything mends, but what may stay broken while one machine is well. */
+  #endFaults(profile: Profile): void {
+    this.#faulty = false;
+    this.story('fate', 'no more faults');
+    for (const mend of this.#mends) mend();
+    this.disk.lockedUntilMs = 0;
+    const well = this.chance.pick(this.machines);
+    for (const machine of this.machines) {
+      machine.crashChance = 0;
+      machine.slowSpawns = 0;
+      if (machine !== well && profile !== CALM && this.chance.hits(0.4)) machine.crash();
+      else {
+        machine.boot();
+        machine.startAgent();
+      }
+    }
+    for (const controller of this.controllers) {
+      controller.crashChance = 0;
+      controller.start();
+    }
+    for (const { link } of [...this.machines, ...this.controllers]) Object.assign(link, CALM.requests);
+  }
+
+  #epoch(): number {
+    const status = this.server.read('failovergroups', NAMESPACE, this.group)?.['status'] as
+      | { assignment?: { epoch: number } }
+      | undefined;
+    return status?.assignment?.epoch ?? 0;
+  }
+
+  #served(): boolean {
+    const epoch = this.#epoch();
+    return this.machines.some((machine) => [...machine.processes].some((one) => one.writes && one.epoch === epoch));
+  }
+
+  #written(plural: string, before: Raw | undefined, after: Raw | undefined, writer: string): void {
+    if (plural === 'failovergroups') {
+      this.invariants.groupWritten(before, after);
+      if (this.#options.told) this.#tellAssignment(before, after, writer);
+    }
+    if (plural === 'leases' && this.#options.told) this.#tellLease(before, after, writer);
+  }
+
+  #tellAssignment(before: Raw | undefined, after: Raw | undefined, writer: string): void {
+    const of = (raw: Raw | undefined) => {
+      const status = raw?.['status'] as { assignment?: Record<string, unknown>; move?: { proof?: string } } | undefined;
+      const { node, incarnation, epoch, state } = status?.assignment ?? {};
+      return node === undefined ? 'nobody' : `${node} (incarnation ${incarnation}), epoch ${epoch}, ${state}`;
+    };
+    if (of(before) === of(after)) return;
+    const proof = (after?.['status'] as { move?: { proof?: string } } | undefined)?.move?.proof;
+    this.story(writer, `assigns: ${of(after)}${proof ? `; proof ${proof}` : ''}`);
+  }
+
+  #tellLease(before: Raw | undefined, after: Raw | undefined, writer: string): void {
+    const of = (raw: Raw | undefined) => {
+      const spec = raw?.['spec'] as { holderIdentity?: string; leaseTransitions?: number } | undefined;
+      return spec && `held by ${spec.holderIdentity || 'nobody'}, incarnation ${spec.leaseTransitions}`;
+    };
+    const name = (after ?? before)?.metadata.name;
+    if (name !== 'pointsman-controller' && of(before) !== of(after))
+      this.story(writer, `Lease of ${name}: ${of(after) ?? 'gone'}`);
+  }
+
+  /** What stands where it ended. */
+  #tellState(): void {
+    for (const plural of ['failovergroups', 'failovernodes', 'leases']) {
+      for (const { metadata, spec, status } of this.server.all(plural)) {
+        const { conditions, assignment, report } = (status ?? {}) as Record<string, unknown>;
+        const ready = (conditions as { type: string; reason: string; message: string }[] | undefined)?.find(
+          ({ type }) => type === 'Ready',
+        );
+        this.story(
+          metadata.name,
+          JSON.stringify({ ready, assignment, report, ...(plural === 'leases' ? { spec } : {}) }),
+        );
+      }
+    }
+    for (const { name, agent, up, actor, processes, tmpfs } of this.machines) {
+      const state = up ? (actor.stopped ? 'stands still' : 'up') : 'down';
+      const agentState = agent === undefined || agent.dead ? 'no agent' : agent.stopped ? 'agent stopped' : 'agent';
+      const run = JSON.stringify({ incarnation: tmpfs.incarnation, groups: [...tmpfs.groups] });
+      this.story(name, `${state}, ${agentState}, processes ${[...processes].map(({ pid }) => pid)}, /run ${run}`);
+    }
+  }
+
+  #log(who: Actor): Log {
+    const write = (message: string, fields: LogFields = {}) => {
+      if (!who.dead) this.story(who.name, `${message} ${JSON.stringify(fields)}`);
+    };
+    const log: Log = { debug: () => {}, info: write, warn: write, error: write, with: () => log };
+    return log;
+  }
+}
+
+const SILENT: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {}, with: () => SILENT };
+
+/** TODO: the sum. */
+const BOUND_MS = 60_000;
