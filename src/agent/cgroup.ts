@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileNameOf } from './files.ts';
 import { parseMountinfo } from './mounts.ts';
 
 /**
@@ -23,7 +24,7 @@ export function cgroupBase(namespace: string, node: string): string | undefined 
 
 /** The cgroup of one group's process. */
 export function cgroupOf(base: string, group: string): string {
-  return join(base, `group.${group}`);
+  return join(base, `group.${fileNameOf(group)}`);
 }
 
 /** The cgroups of all groups that have one now. */

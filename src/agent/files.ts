@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { renameSync, writeFileSync } from 'node:fs';
 
 /**
@@ -8,4 +9,17 @@ export function writeAtomic(path: string, text: string): void {
   const temporary = `${path}.${process.pid}.new`;
   writeFileSync(temporary, text, { mode: 0o600 });
   renameSync(temporary, path);
+}
+
+/** A file's name is at most 255 bytes long, with what is put before and behind it here; a group's alone may be 253. */
+const NAME_MAX_BYTES = 200;
+
+/** `name` as a part of a file's name: itself, or where it is too long a hash that no object can be called. */
+export function fileNameOf(name: string): string {
+  return Buffer.byteLength(name) <= NAME_MAX_BYTES ? name : `~${hashOf(name)}`;
+}
+
+/** Enough that no two names meet. */
+export function hashOf(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 32);
 }

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
+import { describeError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { DiskMonitor } from '../crds/diskmonitor.ts';
 import type { FailoverGroup } from '../crds/failovergroup.ts';
@@ -12,6 +13,7 @@ import { failoverGroups } from '../kube/resources.ts';
 import type { Addresses } from './address.ts';
 import { cgroupOf, cgroupsIn } from './cgroup.ts';
 import type { Disk } from './disk.ts';
+import { fileNameOf } from './files.ts';
 import { createGroupAgent, type GroupAgent, type GroupContext } from './group.ts';
 import type { Prepared } from './leasekeeper.ts';
 import { markOf } from './mark.ts';
@@ -97,7 +99,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     },
     onLost: () => {
       runDir.setIncarnation(undefined);
-      for (const group of groups.values()) void group.kill('this node has lost its Lease');
+      for (const group of groups.values()) void kill(group, 'this node has lost its Lease');
     },
   });
   const context: GroupContext = {
@@ -111,7 +113,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       acceptedFile: runDir.accepted(group),
       incarnationFile: runDir.incarnationFile,
       mark: markOf(namespace, node, group),
-      logFile: join(options.logDirectory, `${namespace}.${group}.log`),
+      logFile: join(options.logDirectory, `${fileNameOf(`${namespace}.${group}`)}.log`),
       cgroup: options.cgroups === undefined ? undefined : cgroupOf(options.cgroups, group),
     }),
     shimLogFile: join(options.logDirectory, 'shim.log'),
@@ -143,8 +145,9 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
   /** What an earlier agent left running under the incarnation that /run remembers; anything else that is ours ends. */
   async function adoptAll(): Promise<void> {
     if (runDir.incarnation() === undefined) return; // then a new one is taken, which ends everything
-    await Promise.all(runDir.groupsWithShims().map((name) => groupAgent(name).adopt()));
-    const adopted = new Set([...groups.keys()].map((group) => markOf(namespace, node, group)));
+    const names = runDir.groupsWithShims();
+    const adoptions = await Promise.all(names.map((name) => attempt(name, 'adopt', () => groupAgent(name).adopt())));
+    const adopted = new Set(names.filter((_, at) => adoptions[at]).map((group) => markOf(namespace, node, group)));
     const strays = (mark: string) => mark.startsWith(`${ownMark}/`) && !adopted.has(mark);
     if ((await parts.findMarked(strays)).found.length > 0) await parts.killAll(everything(strays, []), ending.signal);
   }
@@ -186,14 +189,15 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
 
   function keepGroups(): void {
     for (const { metadata, spec, status } of watches.groups() ?? []) {
-      if (spec.nodes.includes(node) || status?.assignment?.node === node) groupAgent(metadata.name);
+      const ours = spec.nodes.includes(node) || status?.assignment?.node === node;
+      if (ours) void attempt(metadata.name, 'look after', () => groupAgent(metadata.name));
     }
     for (const [name, group] of groups) {
       const found = watches.groups()?.find((each) => each.metadata.name === name);
       const ours = found?.spec.nodes.includes(node) || found?.status?.assignment?.node === node;
       if (watches.groups() === undefined || ours || !group.idle()) continue;
       groups.delete(name);
-      void group.kill('the group is none of this node any more').finally(() => group.leave());
+      void kill(group, 'the group is none of this node any more').finally(() => group.leave());
     }
   }
 
@@ -204,6 +208,20 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       groups.set(name, group);
     }
     return group;
+  }
+
+  function kill(group: GroupAgent, why: string): Promise<boolean> {
+    return attempt(group.name, 'end', () => group.kill(why));
+  }
+
+  /** What goes wrong with one group is said, is `false`, and keeps nothing from the others. */
+  async function attempt(group: string, what: string, act: () => unknown): Promise<boolean> {
+    try {
+      return (await act()) !== false;
+    } catch (error) {
+      log.error(`cannot ${what} the group`, { group, error: describeError(error) });
+      return false;
+    }
   }
 
   function keepProbes(): void {
@@ -258,8 +276,9 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     log.info('ending everything, for a new incarnation');
     const [listed] = await Promise.all([
       api.list(failoverGroups, namespace, { signal, timeoutMs: LIST_LIMIT_MS }),
-      ...[...groups.values()].map((group) => group.kill('a new incarnation begins')),
+      ...[...groups.values()].map((group) => kill(group, 'a new incarnation begins')),
     ]);
+    // Also of a group that could not be ended by itself: without this, no new incarnation.
     const ours = (mark: string) => mark === ownMark || mark.startsWith(`${ownMark}/`);
     await parts.killAll(everything(ours, options.cgroups === undefined ? [] : cgroupsIn(options.cgroups)), signal);
     const mine = listed.items.filter(({ spec, status }) => {
@@ -267,7 +286,9 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     });
     // Nothing of another boot is under way any more: the kernel that held it is gone.
     const otherBoot = found !== undefined && found.bootId !== '' && found.bootId !== options.bootId;
-    const settled = await Promise.all(mine.map(({ metadata }) => groupAgent(metadata.name).settle(otherBoot)));
+    const settled = await Promise.all(
+      mine.map(({ metadata: { name } }) => attempt(name, 'settle', () => groupAgent(name).settle(otherBoot))),
+    );
     const assigned = mine.flatMap(({ status }) =>
       status?.assignment?.node === node ? [status.assignment.incarnation] : [],
     );

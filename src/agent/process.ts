@@ -278,7 +278,11 @@ export function createGroupProcess(options: GroupProcessOptions): GroupProcess {
       log.warn('killing shim and group', { why });
     shim?.close();
     await parts.killAll(victims);
-    parts.forgetShim(config);
+    try {
+      parts.forgetShim(config);
+    } catch (error) {
+      log.error('cannot remove what the shim has left', { error: describeError(error) }); // it is dead all the same
+    }
     shim = undefined;
     seenRun = 0;
     if (status !== undefined && status.phase !== 'idle') {

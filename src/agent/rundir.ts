@@ -1,9 +1,8 @@
 import { spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { mkdirSync, openSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { writeAtomic } from './files.ts';
+import { fileNameOf, hashOf, writeAtomic } from './files.ts';
 import type { Instance } from './metadata.ts';
 import type { WrittenMount } from './mounts.ts';
 
@@ -52,6 +51,8 @@ const groupMemory = z.object({
   endedAtMs: z.number().optional(),
 });
 export type GroupMemory = z.output<typeof groupMemory>;
+/** With the group's name, which that of the file may only be a hash of. */
+const groupFileContent = groupMemory.extend({ name: z.string().optional() });
 
 export function openRunDir(root: string, namespace: string, node: string, bootId: string): RunDir {
   const path = join(root, namespace, node);
@@ -59,6 +60,7 @@ export function openRunDir(root: string, namespace: string, node: string, bootId
   const incarnationFile = join(path, 'incarnation');
   const bootFile = join(path, 'boot-id');
   const instanceFile = join(path, 'instance.json');
+  const groupFile = (name: string) => join(path, 'groups', `${fileNameOf(name)}.json`);
   // On a machine where /run is a disk it would survive the boot that it speaks of.
   const sameBoot = read(bootFile)?.trim() === bootId;
   if (!sameBoot) {
@@ -78,19 +80,24 @@ export function openRunDir(root: string, namespace: string, node: string, bootId
       writeAtomic(incarnationFile, incarnation === undefined ? '' : `${incarnation}\n`);
     },
     group: (name) => {
-      const text = read(join(path, 'groups', `${name}.json`));
-      return text === undefined ? undefined : groupMemory.parse(JSON.parse(text));
+      const text = read(groupFile(name));
+      if (text === undefined) return undefined;
+      const { name: _, ...memory } = groupFileContent.parse(JSON.parse(text));
+      return memory;
     },
-    setGroup: (name, memory) => writeAtomic(join(path, 'groups', `${name}.json`), JSON.stringify(memory)),
+    setGroup: (name, memory) => writeAtomic(groupFile(name), JSON.stringify({ name, ...memory })),
     instance: () => {
       const text = read(instanceFile);
       return text ? (JSON.parse(text) as Instance) : undefined; // written by an agent, as a whole
     },
     setInstance: (instance) => writeAtomic(instanceFile, JSON.stringify(instance)),
     socket: (group) => shortPath(join(path, `shim.${group}.sock`), root),
-    accepted: (group) => join(path, `shim.${group}.json`),
-    groupsWithShims: () => readdirSync(path).flatMap((file) => /^shim\.(.*)\.json$/.exec(file)?.[1] ?? []),
-    helper: (key) => join(path, `helper.${hash(key)}.json`),
+    accepted: (group) => join(path, `shim.${fileNameOf(group)}.json`),
+    groupsWithShims: () =>
+      readdirSync(path)
+        .flatMap((file) => /^shim\.(.*)\.json$/.exec(file)?.[1] ?? [])
+        .flatMap((name) => (name.startsWith('~') ? (nameIn(join(path, 'groups', `${name}.json`)) ?? []) : name)),
+    helper: (key) => join(path, `helper.${hashOf(key).slice(0, 16)}.json`),
   };
 }
 
@@ -117,11 +124,16 @@ export async function lockRunDir(path: string, limitSeconds: number): Promise<vo
 const SOCKET_PATH_MAX = 100;
 
 function shortPath(path: string, root: string): string {
-  return Buffer.byteLength(path) <= SOCKET_PATH_MAX ? path : join(root, `${hash(path)}.sock`);
+  return Buffer.byteLength(path) <= SOCKET_PATH_MAX ? path : join(root, `${hashOf(path).slice(0, 16)}.sock`);
 }
 
-function hash(text: string): string {
-  return createHash('sha256').update(text).digest('hex').slice(0, 16);
+/** Undefined: nothing was ever started for it, so its shim is idle and may be ended as a stray. */
+function nameIn(groupFile: string): string | undefined {
+  try {
+    return groupFileContent.parse(JSON.parse(readFileSync(groupFile, 'utf8'))).name;
+  } catch {
+    return undefined;
+  }
 }
 
 function read(path: string): string | undefined {

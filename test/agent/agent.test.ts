@@ -128,6 +128,22 @@ test('a fenced node ends everything and comes back as a new incarnation that has
   expect(group).toMatchObject({ settled: true, state: 'Stopped' });
 });
 
+test('a group that cannot be ended by itself is ended with everything else, and keeps no other from ending', async () => {
+  const { machine, user } = await runningMachine();
+  await machine.endAgent('SIGTERM');
+  // Its memory cannot be read, so nothing can be done about this group in particular.
+  writeFileSync(join(machine.runDirectory, 'groups', `${groupName(machine.node)}.json`), 'torn');
+  rmSync(join(machine.runDirectory, 'incarnation'));
+  machine.startAgent();
+  const lease = await until('a new incarnation', async () => {
+    const found = await machine.lease();
+    return found?.transitions === 2 ? found : undefined;
+  });
+  expect(isAlive(user)).toBe(false);
+  expect(lease.settled).toBe(false);
+  expect(readFileSync(machine.logFile, 'utf8')).toContain('cannot settle the group');
+});
+
 test('a process that exits is restarted in place, then the node gives up', async () => {
   const restart = { limit: 2, window: '10m' };
   const process = { command: ['/bin/sh', '-c', 'exit 3'], user: 'nobody', restart };

@@ -129,6 +129,17 @@ describe('/run', () => {
     expect(new Set(paths).size).toBe(3);
   });
 
+  test('remembers a group with the longest name there is, and finds its shim', () => {
+    const opened = openRunDir(newDirectory(), 'n'.repeat(60), 'a'.repeat(60), 'boot-1');
+    const names = ['g'.repeat(252), 'g'.repeat(253), 'g'];
+    names.forEach((name, ended) => {
+      opened.setGroup(name, { ended, settled: true, spawned: 3 });
+      writeFileSync(opened.accepted(name), '{}');
+    });
+    expect(names.map((name) => opened.group(name)?.ended)).toEqual([0, 1, 2]);
+    expect(opened.groupsWithShims().sort()).toEqual([...names].sort());
+  });
+
   test('has one agent at a time', async () => {
     const path = newDirectory();
     await lockRunDir(path, 1);
