@@ -104,7 +104,11 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
     onChange: processChanged,
   });
   const disk = createGroupDisk({ clock, disk: context.disk, mountAt: parts.mountAt, onChange: poke });
-  const addresses = createGroupAddresses({ addresses: context.addressesOn, clock, log, onChange: context.onChange });
+  const addresses = createGroupAddresses({
+    addresses: context.addressesOn,
+    earlierLifetimeMs: context.takeoverAfterMs,
+    ...{ clock, log, onChange: context.onChange },
+  });
 
   const createdMs = clock.nowMs();
   const remembered = runDir.group(name);

@@ -10,7 +10,7 @@ export interface GroupAddresses {
    * at once.
    */
   want(addresses: readonly string[], all: readonly string[], untilMs: number): void;
-  /** Resolves when what was wanted last is so, or could not be made so. */
+  /** Resolves when nothing is left of what was to be taken away: removed, or past its lifetime. */
   settled(): Promise<void>;
   /** What is there, as far as we know. */
   present(): readonly string[];
@@ -19,12 +19,17 @@ export interface GroupAddresses {
 export interface GroupAddressesOptions {
   /** Undefined while the interface is not known. */
   readonly addresses: () => Addresses | undefined;
+  /** Longer than any lifetime that an earlier agent has given one. */
+  readonly earlierLifetimeMs: () => number;
   readonly clock: Clock;
   readonly log: Log;
   readonly onChange: () => void;
 }
 
 const RETRY_MS = 500;
+const LOOK_EVERY_MS = 50;
+/** The kernel looks for what has expired a little later than it has (check_lifetime in net/ipv4/devinet.c). */
+const EXPIRY_LATE_MS = 1_000;
 
 interface Wish {
   readonly addresses: readonly string[];
@@ -32,7 +37,13 @@ interface Wish {
   readonly untilMs: number;
 }
 
-export function createGroupAddresses({ addresses, clock, log, onChange }: GroupAddressesOptions): GroupAddresses {
+export function createGroupAddresses(options: GroupAddressesOptions): GroupAddresses {
+  const { addresses, clock, log, onChange } = options;
+  const createdMs = clock.nowMs();
+  /** Known not to be there. */
+  const gone = new Set<string>();
+  /** What was put there has expired by then. */
+  let expiredMs = Number.NEGATIVE_INFINITY;
   let wish: Wish | undefined;
   let done: Wish | undefined;
   let present: readonly string[] = [];
@@ -59,10 +70,10 @@ export function createGroupAddresses({ addresses, clock, log, onChange }: GroupA
       if (on === undefined) return;
       const now = wish;
       try {
-        const lifetimeSeconds = Math.ceil((now.untilMs - clock.nowMs()) / 1000) + 1;
-        const off = now.all.filter((address) => !now.addresses.includes(address));
-        if (off.length > 0 && (done === undefined || !sameSet(off, offOf(done)))) await on.remove(off);
-        if (now.addresses.length > 0 && lifetimeSeconds > 0) await on.put(now.addresses, lifetimeSeconds);
+        const off = leftOf(now);
+        if (off.length > 0) await on.remove(off);
+        for (const address of off) gone.add(address);
+        await put(on, now);
         done = now;
         if (!sameSet(present, now.addresses)) {
           present = now.addresses;
@@ -76,11 +87,39 @@ export function createGroupAddresses({ addresses, clock, log, onChange }: GroupA
     }
   }
 
-  return { want, settled: async () => working, present: () => present };
-}
+  /**
+   * The kernel counts lifetimes in whole seconds, so the address outlives the deadline by less than one, by what `ip`
+   * takes to be run, and by up to {@link EXPIRY_LATE_MS}: by default within the 3 s that `takeoverAfter` is above
+   * `fenceAfter` (src/decide/timing.ts). Nothing is written by way of it: the process is gone `killWithin` after the
+   * deadline, and what still comes to the address finds a closed port.
+   */
+  async function put(on: Addresses, { addresses: wanted, untilMs }: Wish): Promise<void> {
+    const lifetimeSeconds = Math.ceil((untilMs - clock.nowMs()) / 1000);
+    if (wanted.length === 0 || lifetimeSeconds <= 0) return;
+    for (const address of wanted) gone.delete(address);
+    try {
+      await on.put(wanted, lifetimeSeconds);
+    } finally {
+      expiredMs = Math.max(expiredMs, clock.nowMs() + lifetimeSeconds * 1000 + EXPIRY_LATE_MS);
+    }
+  }
 
-function offOf(wish: Wish): string[] {
-  return wish.all.filter((address) => !wish.addresses.includes(address));
+  async function settled(): Promise<void> {
+    while (wish !== undefined && leftOf(wish).length > 0) {
+      const earlierMs = createdMs + options.earlierLifetimeMs() + EXPIRY_LATE_MS;
+      const leftMs = Math.max(expiredMs, earlierMs) - clock.nowMs();
+      if (leftMs <= 0) return;
+      if (working === undefined) await clock.sleep(Math.min(LOOK_EVERY_MS, leftMs));
+      else await working;
+    }
+  }
+
+  /** What does not belong there and may still be there. */
+  function leftOf(of: Wish): string[] {
+    return of.all.filter((address) => !of.addresses.includes(address) && !gone.has(address));
+  }
+
+  return { want, settled, present: () => present };
 }
 
 function sameSet(a: readonly string[], b: readonly string[]): boolean {
