@@ -27,6 +27,7 @@ import type { Account } from './policy.ts';
 import type { EndCause, Ended, ProcessView } from './process.ts';
 import type { GroupMemory, RunDir } from './rundir.ts';
 import type { RunSpec, ShimConfig } from './shim-protocol.ts';
+import type { GroupVips } from './vips.ts';
 
 /** One group on this node: looks, asks `planAgent`, and does what it says. */
 export interface GroupAgent {
@@ -45,6 +46,8 @@ export interface GroupAgent {
   /** Undefined while there is nothing to say. */
   report(): GroupReport | undefined;
   addresses(): readonly string[];
+  /** The addresses that belong here now for its sake. */
+  serves(): readonly string[];
   /** Whether its process lives here. */
   active(): boolean;
   /** Whether there is any reason left to look after it. */
@@ -73,7 +76,9 @@ export interface GroupContext {
   readonly takeoverAfterMs: () => number;
   /** By the watch. `undefined`: it knows of no such group; before it is in step, `unknown`. */
   readonly watched: (group: string) => FailoverGroup | undefined | 'unknown';
-  readonly vips: (group: string) => readonly string[];
+  readonly vips: (group: string) => GroupVips;
+  /** The addresses that belong here for another group of this node. */
+  readonly servedByOthers: (group: string) => readonly string[];
   /** The report may have changed. */
   readonly onChange: () => void;
 }
@@ -526,13 +531,14 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
   }
 
   function placeAddresses(): void {
-    const all = context.vips(name);
+    const { all, held } = context.vips(name);
     const serving = plan?.serving === true && !underWay.end;
     const deadline = context.deadline();
     // Nothing was renewed by this agent yet. What an earlier one left there serves the process that it left running, and
     // goes by itself at the deadline it was put there with.
     if (deadline.untilMs === Number.NEGATIVE_INFINITY && process.view().state === 'running') return;
-    addresses.want(serving && deadline.untilMs > clock.nowMs() ? all : [], all, deadline.untilMs);
+    const here = serving && deadline.untilMs > clock.nowMs() ? held : [];
+    addresses.want(here, all, deadline.untilMs, context.servedByOthers(name));
   }
 
   /** A shim and a disk helper in readiness wherever the group might come. */
@@ -625,6 +631,7 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
     settle,
     report,
     addresses: () => addresses.present(),
+    serves: () => addresses.wanted(),
     active: () => ['starting', 'running'].includes(process.view().state),
     idle: () => ['idle', 'absent'].includes(process.view().state) && memory.spawned <= memory.ended && !underWay.end,
     leave: () => {

@@ -6,10 +6,12 @@ import type { Addresses } from './address.ts';
 /** Keeps a group's addresses on the interface while the group is served here, and off it otherwise. */
 export interface GroupAddresses {
   /**
-   * What belongs there until `untilMs` (boot clock), of all that could be ours; the rest of `all` is taken away. Returns
-   * at once.
+   * What belongs there until `untilMs` (boot clock), of all that could be ours; the rest of `all` is taken away, but for
+   * what `others` on this interface are served by. Returns at once.
    */
-  want(addresses: readonly string[], all: readonly string[], untilMs: number): void;
+  want(addresses: readonly string[], all: readonly string[], untilMs: number, others?: readonly string[]): void;
+  /** What was wanted last. */
+  wanted(): readonly string[];
   /** Resolves when nothing is left of what was to be taken away: removed, or past its lifetime. */
   settled(): Promise<void>;
   /** What is there, as far as we know. */
@@ -49,8 +51,14 @@ export function createGroupAddresses(options: GroupAddressesOptions): GroupAddre
   let present: readonly string[] = [];
   let working: Promise<void> | undefined;
 
-  function want(wanted: readonly string[], all: readonly string[], untilMs: number): void {
-    const next = { addresses: wanted, all: [...new Set([...all, ...present])], untilMs };
+  function want(
+    wanted: readonly string[],
+    all: readonly string[],
+    untilMs: number,
+    others: readonly string[] = [],
+  ): void {
+    const ours = [...new Set([...all, ...present])].filter((address) => !others.includes(address));
+    const next = { addresses: wanted, all: ours, untilMs };
     const same = wish !== undefined && sameSet(wish.addresses, wanted) && sameSet(wish.all, next.all);
     // A deadline that has moved only matters where there is something to prolong.
     if (same && (wanted.length === 0 || wish?.untilMs === untilMs)) return;
@@ -119,7 +127,7 @@ export function createGroupAddresses(options: GroupAddressesOptions): GroupAddre
     return of.all.filter((address) => !of.addresses.includes(address) && !gone.has(address));
   }
 
-  return { want, settled, present: () => present };
+  return { want, wanted: () => wish?.addresses ?? [], settled, present: () => present };
 }
 
 function sameSet(a: readonly string[], b: readonly string[]): boolean {

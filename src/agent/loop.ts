@@ -22,6 +22,7 @@ import { type Parts, realParts } from './parts.ts';
 import type { DiskProbe } from './probe.ts';
 import { createReporter } from './report.ts';
 import type { RunDir } from './rundir.ts';
+import { vipsOf } from './vips.ts';
 
 /** All of one node: its Lease, its groups, its disks' monitors, and the report on them. */
 export interface NodeAgent {
@@ -125,6 +126,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       return all === undefined ? 'unknown' : all.find((group) => group.metadata.name === name);
     },
     vips: (group) => vipsOf(watches.vips() ?? [], group),
+    servedByOthers: (name) => [...groups.values()].flatMap((group) => (group.name === name ? [] : group.serves())),
     onChange: () => reporter.poke(),
   };
 
@@ -325,7 +327,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       instanceId: options.instance.id,
       agentVersion: options.version,
       ...(problem ?? {}),
-      addresses: [...groups.values()].flatMap((group) => group.addresses()).sort(),
+      addresses: [...new Set([...groups.values()].flatMap((group) => group.addresses()))].sort(),
       groups: reports.sort((a, b) => (a.name < b.name ? -1 : 1)),
       disks: [...probes.values()].map(({ probe }) => probe.report()).sort((a, b) => (a.name < b.name ? -1 : 1)),
     };
@@ -339,10 +341,6 @@ const DEFAULT_TIMING: Timing = timingOf(timingSchema.parse({}));
 
 function everything(matches: (mark: string) => boolean, cgroups: readonly string[]) {
   return { matches, cgroups, known: [], sinceTicks: 0, cgroupHoldsAll: false };
-}
-
-function vipsOf(vips: readonly VipResource[], group: string): string[] {
-  return vips.filter(({ spec }) => spec.groupRef.name === group).map(({ spec }) => spec.address);
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -1,8 +1,10 @@
 import { expect, test } from 'vitest';
 import type { Addresses } from '../../src/agent/address.ts';
 import { createGroupAddresses, type GroupAddresses } from '../../src/agent/groupaddresses.ts';
+import { vipsOf } from '../../src/agent/vips.ts';
 import { bootClock } from '../../src/base/clock.ts';
 import { silentLog } from '../../src/base/log.ts';
+import type { VipResource } from '../../src/crds/vipresource.ts';
 
 /** The addresses of a group on an interface that takes its time, and keeps lifetimes as the kernel does. */
 
@@ -100,4 +102,27 @@ test('one that is taken away and put there again is taken away again', async () 
     await addresses.settled();
     expect(on.there()).toEqual([]);
   }
+});
+
+test('an address that another group of this node is served by stays when one of the two ends', async () => {
+  const on = new Interface();
+  const [first, second] = [open(on), open(on)];
+  await serving(on, first, 60_000);
+  await serving(on, second, 60_000);
+  first.want([], [A], inMs(60_000), second.wanted());
+  await first.settled();
+  expect(on.there()).toEqual([A]);
+  second.want([], [A], inMs(60_000), first.wanted());
+  await second.settled();
+  expect(on.there()).toEqual([]);
+});
+
+test('of two groups with one address the one with the older VipResource has it', () => {
+  const vip = (name: string, group: string, address: string) => ({
+    metadata: { name, namespace: 'test', uid: name, creationTimestamp: `2026-01-01T00:00:0${name.length}Z` },
+    spec: { address, groupRef: { name: group }, routeTableIds: ['rtb-1'] },
+  });
+  const vips = [vip('ab', 'younger', A), vip('a', 'older', A), vip('abc', 'younger', B)] as unknown as VipResource[];
+  expect(vipsOf(vips, 'older')).toEqual({ all: [A], held: [A] });
+  expect(vipsOf(vips, 'younger')).toEqual({ all: [A, B], held: [B] });
 });
