@@ -16,8 +16,8 @@ export interface RouteWish {
  * - InPlace: it leads where it belongs, and there is something there.
  * - Blackhole: it leads where it belongs, and AWS says that nothing takes its traffic.
  * - Elsewhere: it leads to something else.
- * - Missing: there is no route, or no such table.
- * - Refused: it is not in place, and AWS said no to putting it there.
+ * - Missing: there is no route.
+ * - Refused: it is not in place, and AWS said no to putting it there, or there is no such table.
  * - Unknown: AWS did not tell. Never read this as any of the others.
  */
 export type RouteState = 'InPlace' | 'Blackhole' | 'Elsewhere' | 'Missing' | 'Refused' | 'Unknown';
@@ -137,7 +137,7 @@ export function judgeRoute(order: RouteOrder, seen: Seen, attempt: Attempt | und
   if (table === 'missing') {
     return {
       ...finding,
-      state: 'Missing',
+      state: 'Refused',
       message: `Cannot lead ${destination} to ${wanted}: route table ${tableId} does not exist in this region; correct routeTableIds`,
     };
   }

@@ -227,6 +227,7 @@ const move = z.object({
   message: z.string().max(1024).describe('Why, for people.'),
   proof: z.enum(PROOFS).optional().describe('What shows that the old node is out.'),
   epoch: z.number().int().optional().describe('The epoch it began.'),
+  generation: z.number().int().optional().describe('The generation of the spec under which it was decided.'),
   startedAt: z.iso.datetime().describe('When it was decided.'),
   steps: steps.default({}),
 });

@@ -50,6 +50,7 @@ export const FITNESS_REASONS = {
   InstanceMismatch: 'The metadata service names another instance than the FailoverNode.',
   DiskNotMounted: 'The shared disk is not mounted where the group wants it, or it is of another type.',
   OtherDisk: 'Another disk is mounted there.',
+  ProcessFailed: 'The process used up restart.limit there, under the present spec and within restart.window.',
   DiskFailed: 'A DiskMonitor says that the disk fails there.',
   CommandNotAllowed: "The host's /etc/pointsman/agent.yaml does not list the command.",
   CommandMissing: 'The command is not on the host, or cannot be executed.',

@@ -156,6 +156,7 @@ function startFirst(situation: Situation): GroupPlan | undefined {
   const diskId = groupReportOf(nodeSeen(seen, chosen.name), situation.name)?.diskId;
   const move: Move = {
     to: chosen.name,
+    generation: seen.group.metadata.generation,
     reason: 'Startup',
     message: `first start, on ${chosen.name}`,
     startedAt: now.iso,
@@ -218,7 +219,7 @@ function fenceLostNode(situation: Situation): GroupPlan | undefined {
   }
   if (lease.kind === 'unknown' || isInTouch(holder, now)) return undefined;
   if (!hasAged(holder, now)) return undefined;
-  const elsewhere = fitness.some(({ name, fit }) => fit && name !== assignment.node);
+  const elsewhere = fitness.some(({ name, fit, inNeed }) => (fit || inNeed) && name !== assignment.node);
   // One that is to end needs the proof as well, and then another node in touch is enough: the trouble is not ours. After
   // one that is deleted nothing starts, so nothing can be moved by a mistake.
   const wanted = wished ? elsewhere : deleting || seen.nodes.some((node) => isInTouch(node, now));
@@ -236,7 +237,7 @@ function moveAsRequested(situation: Situation): GroupPlan | undefined {
   const to = wishOf(situation);
   if (to === undefined || assignment?.state !== 'Active' || to === assignment.node) return undefined;
   const target = fitness.find(({ name }) => name === to);
-  if (!target?.fit) {
+  if (!target?.fit && !target?.inNeed) {
     const why = target
       ? `${target.reason}: ${target.message}`
       : `spec.nodes does not name it; name one of ${nodeList(situation)}`;
@@ -345,7 +346,7 @@ function waitForStart({ assignment, holder, name }: Situation): GroupPlan | unde
   const report = groupReportOf(holder, name);
   if (report?.epoch === assignment.epoch && report.state === 'Running' && report.ready) return undefined;
   const here = report?.epoch === assignment.epoch ? report : undefined;
-  const detail = here?.lastExit ? `; it ended before: ${here.lastExit}` : '';
+  const detail = here?.lastExit && here.restarts > 0 ? `; it ended before: ${here.lastExit}` : '';
   const doing = `the process ${WHILE_STARTING[here?.state ?? 'Stopped']}`;
   return {
     reason: 'Starting',
@@ -410,11 +411,12 @@ function assign(situation: Situation, node: string, move: Move, diskId: string |
 }
 
 function stop(situation: Situation, reason: GroupReason, message: string, to?: string): GroupPlan {
-  const { assignment, now } = situation;
+  const { seen, assignment, now } = situation;
   if (!assignment) return { reason, message, deeds: [] };
   const move: Move = {
     from: assignment.node,
     ...optional('to', to),
+    generation: seen.group.metadata.generation,
     reason,
     message,
     startedAt: now.iso,
@@ -468,10 +470,11 @@ function sinceStart(seen: GroupSeen, move: Move, now: Now): number {
 /** Where the group goes: where it was asked to, else the first fit node that it does not flee from. */
 function destination({ fitness, assignment }: Situation, move: Move): string | undefined {
   const fit = fitness.filter((node) => node.fit).map((node) => node.name);
-  if (move.to !== undefined && fit.includes(move.to)) return move.to;
+  const inNeed = fitness.filter((node) => node.inNeed).map((node) => node.name);
+  if (move.to !== undefined && [...fit, ...inNeed].includes(move.to)) return move.to;
   if (move.to !== undefined && move.to === move.from) return undefined; // DiskMonitor with onFailure: Stop
   const flees = move.reason === 'ProcessFailed' || move.reason === 'NodeUnfit';
-  return fit.find((name) => !flees || name !== assignment?.node) ?? fit[0];
+  return fit.find((name) => !flees || name !== assignment?.node) ?? fit[0] ?? inNeed[0];
 }
 
 /** One above everything that the assignment and the reports name. */

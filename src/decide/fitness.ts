@@ -1,3 +1,4 @@
+import { durationMs } from '../crds/duration.ts';
 import type { FitnessReason } from '../crds/reasons.ts';
 import { type GroupSeen, groupReportOf, type NodeSeen, type Now } from './seen.ts';
 import { timingOf } from './timing.ts';
@@ -6,6 +7,8 @@ import { timingOf } from './timing.ts';
 export interface Fitness {
   readonly name: string;
   readonly fit: boolean;
+  /** Unfit, but better than nobody: it may take the group when the node that had it is lost. */
+  readonly inNeed?: boolean;
   /** A {@link FitnessReason}, or the word that a newer agent uses. */
   readonly reason: FitnessReason | (string & {});
   readonly message: string;
@@ -25,12 +28,14 @@ const CHECKS: readonly Check[] = [
   groupCanRun,
   sameDisk,
   diskWorks,
+  processHolds,
 ];
 
 export function fitnessOf(seen: GroupSeen, node: NodeSeen, now: Now): Fitness {
   for (const check of CHECKS) {
     const problem = check(seen, node, now);
-    if (problem) return { name: node.name, fit: false, ...problem };
+    if (problem)
+      return { name: node.name, fit: false, ...(check === processHolds ? { inNeed: true } : {}), ...problem };
   }
   return { name: node.name, fit: true, reason: 'Fit', message: 'can run the group' };
 }
@@ -144,4 +149,15 @@ function diskWorks(seen: GroupSeen, node: NodeSeen) {
     };
   }
   return undefined;
+}
+
+/** Where it has just failed again and again, it would fail again: without this it would go round for ever. */
+function processHolds(seen: GroupSeen, { name }: NodeSeen) {
+  const { window } = seen.group.spec.process.restart;
+  const failure = seen.failures.find(({ node, agoMs }) => node === name && agoMs < durationMs(window));
+  if (!failure) return undefined;
+  return {
+    reason: 'ProcessFailed',
+    message: `${failure.message}; it is tried there again when restart.window (${window}) has passed, or the spec is changed`,
+  };
 }

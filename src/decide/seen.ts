@@ -53,8 +53,16 @@ export interface GroupSeen {
   readonly moveStartMs: number | undefined;
   /** The loss of a node that this controller is acting on, before it stands in status. */
   readonly loss: Loss | undefined;
+  /** Where the process used up its restarts, under the present spec, and how long ago. */
+  readonly failures: readonly Failure[];
   /** When an unsettled release of the present epoch was first seen by us. */
   readonly unsettledSinceMs: number | undefined;
+}
+
+export interface Failure {
+  readonly node: string;
+  readonly agoMs: number;
+  readonly message: string;
 }
 
 /** A lost node, from the last sign of life to the fence: kept by the controller between two looks. */

@@ -183,11 +183,16 @@ function judge(
     return { status: 'True', reason: 'RoutesInPlace', message };
   }
   // AWS not answering does not undo what was read before: the routes stay what they were.
-  const before =
-    stored?.target?.epoch === wish.epoch ? stored.conditions.find(({ type }) => type === 'Ready') : undefined;
-  const message = `AWS did not answer, so it is not known whether ${address} leads to ${wish.node} in ${[...unread, ...unknown.map(({ id }) => id)].join(', ')}`;
-  return { status: before?.status === 'True' ? 'True' : 'Unknown', reason: 'AwsUnknown', message };
+  const silent = [...unread, ...unknown.map(({ id }) => id)];
+  const before = stored?.target?.epoch === wish.epoch ? stored : undefined;
+  const wasThere = silent.every((id) => before?.routeTables.some((route) => route.id === id && KNOWN.has(route.state)));
+  const wasReady = before?.conditions.some(({ type, status }) => type === 'Ready' && status === 'True') === true;
+  const message = `AWS did not answer, so it is not known whether ${address} leads to ${wish.node} in ${silent.join(', ')}`;
+  return { status: wasThere && wasReady ? 'True' : 'Unknown', reason: 'AwsUnknown', message };
 }
+
+/** What a route may be that was in place when it was last read, or could not be read since. */
+const KNOWN: ReadonlySet<RouteState['state']> = new Set(['InPlace', 'Unknown']);
 
 /** The check must be off on every node of the group before a move, not only on the active one. */
 function sourceDestCheck({ vip, group, interfaces }: VipSeen): ConditionWish {

@@ -103,6 +103,7 @@ export function createGroupReconciler(
       vips: world.vips.list().filter(ours),
       unassignedSinceMs: memory.unassignedSinceMs,
       moveStartMs: moveStartMs(group, memory, now),
+      failures: failuresOf(group, now),
       unsettledSinceMs: undefined,
       loss: memory.loss,
     };
@@ -308,6 +309,19 @@ function moveStartMs(group: FailoverGroup, memory: Memory, now: Now): number | u
   if (memory.move?.startedAt === move.startedAt) return memory.move.startMs;
   const sinceMs = Math.max(0, Date.parse(now.iso) - Date.parse(move.startedAt));
   return now.ms - sinceMs - (move.steps.detectedMs ?? 0);
+}
+
+/**
+ * Where the process used up its restarts under the present spec. By the wall clock, because it outlives this process: it
+ * only keeps a group from going round, and nothing that is safe rests on it.
+ */
+function failuresOf({ metadata, status }: FailoverGroup, now: Now): GroupSeen['failures'] {
+  const moves = [...(status?.move ? [status.move] : []), ...(status?.history ?? [])];
+  return moves.flatMap(({ from, reason, generation, message, startedAt }) => {
+    if (reason !== ('ProcessFailed' satisfies GroupReason) || from === undefined || generation !== metadata.generation)
+      return [];
+    return [{ node: from, agoMs: Math.max(0, Date.parse(now.iso) - Date.parse(startedAt)), message }];
+  });
 }
 
 function unsettledSinceMs(seen: GroupSeen, memory: Memory, now: Now): number | undefined {

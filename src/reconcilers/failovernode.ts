@@ -88,6 +88,7 @@ export function createNodeReconciler({ api, world, clock, recorder, leading }: N
         vips: [],
         unassignedSinceMs: undefined,
         moveStartMs: undefined,
+        failures: [],
         unsettledSinceMs: undefined,
         loss: undefined,
       };

@@ -30,7 +30,7 @@ const CASES: [string, Seen, Attempt | undefined, RouteState][] = [
   ['the route of a neighbouring address is not ours', NEIGHBOUR, undefined, 'Missing'],
   ['no route, and AWS said no: refused', table(), REFUSED, 'Refused'],
   ['no route, and AWS did not answer: missing', table(), UNANSWERED, 'Missing'],
-  ['no table: missing', GONE, REFUSED, 'Missing'],
+  ['no table: refused, for a person must correct the spec', GONE, REFUSED, 'Refused'],
   ['not read: unknown', UNREAD, undefined, 'Unknown'],
   ['not read after AWS accepted it: unknown all the same', UNREAD, ACCEPTED, 'Unknown'],
   ['not read after AWS did not answer: unknown', UNREAD, UNANSWERED, 'Unknown'],

@@ -175,7 +175,7 @@ describe('ensureRoutes()', () => {
   test('a table that does not exist is told by name and spoils no other', async () => {
     const wish = { ...to1, tableIds: [tables[0], 'rtb-00000000000000000', tables[2]] };
     const findings = await ensure([wish]);
-    expect(states(findings)).toEqual(['InPlace', 'Missing', 'InPlace']);
+    expect(states(findings)).toEqual(['InPlace', 'Refused', 'InPlace']);
     expect(findings[1]?.message).toContain('rtb-00000000000000000 does not exist');
   });
 

@@ -207,6 +207,7 @@ export function seen(change: Partial<GroupSeen> & { nodes: readonly NodeSeen[] }
     vips: [],
     unassignedSinceMs: undefined,
     moveStartMs: undefined,
+    failures: [],
     unsettledSinceMs: undefined,
     loss: undefined,
     ...change,

@@ -423,6 +423,55 @@ const TABLE: readonly Row[] = [
     deeds: ['Fence'],
   },
 
+  {
+    when: 'the process failed on the other node before, under the same spec: it does not go round',
+    seen: seen({
+      nodes: [node('server1', { report: { ...running(3), state: 'Failed', lastExit: 'exit code 1' } }), spare],
+      failures: [{ node: 'server2', agoMs: 60_000, message: 'exit code 1 there' }],
+    }),
+    reason: 'ProcessFailed',
+    says: /server2: ProcessFailed: exit code 1 there; it is tried there again when restart.window \(10m\) has passed, or the spec is changed/,
+  },
+  {
+    when: 'the process failed on the other node, and restart.window has passed since',
+    seen: seen({
+      nodes: [node('server1', { report: { ...running(3), state: 'Failed', lastExit: 'exit code 1' } }), spare],
+      failures: [{ node: 'server2', agoMs: 600_000, message: 'exit code 1 there' }],
+    }),
+    reason: 'ProcessFailed',
+    assigns: 'stop',
+  },
+  {
+    when: 'its node is lost and the only other one is where the process failed before: better than nobody',
+    seen: seen({
+      nodes: [node('server1', { lease: lease({ holder: '', incarnation: 2 }), incarnation: 1 }), spare],
+      failures: [{ node: 'server2', agoMs: 60_000, message: 'exit code 1 there' }],
+    }),
+    reason: 'Starting',
+    assigns: 'server2#4',
+    proof: 'LeaseExpired',
+  },
+  {
+    when: 'its node is silent and the only other one is where the process failed before',
+    seen: seen({
+      nodes: [node('server1', { lease: agedFor(8_000), report: running(3) }), spare],
+      failures: [{ node: 'server2', agoMs: 60_000, message: 'exit code 1 there' }],
+    }),
+    reason: 'NodeLost',
+    deeds: ['Fence'],
+  },
+  {
+    when: 'somebody asks for the node where the process failed before',
+    seen: seen({
+      group: group({ wish: 'server2' }),
+      nodes: [served, spare],
+      failures: [{ node: 'server2', agoMs: 60_000, message: 'exit code 1 there' }],
+    }),
+    reason: 'Requested',
+    assigns: 'stop',
+    deeds: ['RemoveMoveWish'],
+  },
+
   // Disks
   {
     when: 'its disk fails',

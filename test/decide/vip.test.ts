@@ -87,6 +87,12 @@ describe('vipStatus', () => {
     expect(conditionsOf({ vip: later }, [route(A, 'Unknown'), route(B, 'Unknown')])[0]).toBe('Ready=True AwsUnknown');
   });
 
+  it('does not claim a table that was never seen in place because AWS does not answer', () => {
+    const status = vipStatus(seen(), wish, [route(A, 'InPlace')], NOW);
+    const ready = { ...status, conditions: status.conditions.map((one) => ({ ...one, status: 'True' as const })) };
+    expect(conditionsOf({ vip: vip({ status: ready }) }, [route(A, 'InPlace')])[0]).toBe('Ready=Unknown AwsUnknown');
+  });
+
   it('does take it back when the group has moved since', () => {
     const status = vipStatus(seen(), wish, [route(A, 'InPlace'), route(B, 'InPlace')], NOW);
     const moved = { vip: vip({ status }), group: group({ assignment: assignment({ node: 'server2', epoch: 4 }) }) };

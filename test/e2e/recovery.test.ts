@@ -125,6 +125,22 @@ describe('recovery', () => {
     const group = await cluster.untilServed(30_000, { node: other(node), above: before });
     expect(group.status?.move).toMatchObject({ reason: 'ProcessFailed', proof: 'Released', from: node });
     expect(killed.size).toBe(4);
+    // It would fail there again: the group must not go round. A change of the spec is a new try.
+    await cluster.until('the failed node unfit', 10_000, async () => {
+      const fitness = (await cluster.group()).status?.nodes.find(({ name }) => name === node);
+      return fitness?.reason === 'ProcessFailed' || `${fitness?.reason}: ${fitness?.message}`;
+    });
+    const spec = { process: { restart: { window: '9m' } } };
+    await cluster.sandbox.kubectl([
+      'patch',
+      'failovergroup/failover',
+      '-n',
+      NAMESPACE,
+      '--type=merge',
+      '-p',
+      JSON.stringify({ spec }),
+    ]);
+    await redundant();
   });
 
   it('moves when the disk fails on the active server, and holds the other server unfit until it is back', async () => {
