@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { bootClock } from '../base/clock.ts';
 import { isPopulated, removeCgroup } from './cgroup.ts';
@@ -17,6 +17,9 @@ import type { Accepted, Envelope, LastRun, Message, Phase, ShimConfig, ShimStatu
 
 /** Timers stand still while the machine is suspended, the boot clock does not; so it is looked at this often. */
 const LOOK_EVERY_MS = 100;
+const IDLE_LOOK_EVERY_MS = 1_000;
+/** How long the chain may take. It waits for the lock's file and the working directory, and so for a disk that hangs. */
+const CHAIN_LIMIT_MS = 10_000;
 /** An idle shim that no agent is connected to ends itself. */
 const FORLORN_MS = 30_000;
 
@@ -35,6 +38,8 @@ let cause: LastRun['cause'] = 'Exited';
 let last: LastRun | undefined;
 let runsAsRoot = false;
 let killAt: number | undefined;
+/** When a chain that has not come to the user's program is given up. */
+let chainUntilMs = 0;
 let killing = false;
 let timer: NodeJS.Timeout | undefined;
 let forlornSinceMs = bootClock.nowMs();
@@ -103,6 +108,7 @@ function start(request: Extract<Envelope, { type: 'start' }>): string | undefine
   phase = 'starting';
   last = undefined;
   killAt = undefined;
+  chainUntilMs = bootClock.nowMs() + CHAIN_LIMIT_MS;
   cause = 'Exited';
   stage = 'started';
   leader = undefined;
@@ -242,8 +248,14 @@ async function quit(): Promise<void> {
 
 function arm(): void {
   clearTimeout(timer);
-  const nextMs = phase === 'idle' ? FORLORN_MS : Math.min(deadlineMs, killAt ?? deadlineMs) - bootClock.nowMs();
-  timer = setTimeout(tick, Math.max(1, Math.min(nextMs, phase === 'idle' ? 1000 : LOOK_EVERY_MS)));
+  timer = setTimeout(tick, untilLookMs());
+}
+
+function untilLookMs(): number {
+  if (phase === 'idle') return IDLE_LOOK_EVERY_MS;
+  const leftMs = Math.min(deadlineMs, killAt ?? deadlineMs) - bootClock.nowMs();
+  // What is due is being ended already.
+  return leftMs <= 0 ? LOOK_EVERY_MS : Math.min(leftMs, LOOK_EVERY_MS);
 }
 
 /** Ends what is due. Comes again until nothing is left. */
@@ -259,7 +271,22 @@ function tick(): void {
     }
     kill();
   } else if (killAt !== undefined && now >= killAt) kill();
+  else if (phase === 'starting' && now >= chainUntilMs) giveUpChain();
   arm();
+}
+
+/** It counts as an end before the command was reached. */
+function giveUpChain(): void {
+  phase = 'ending';
+  tell();
+  kill();
+  const limit = CHAIN_LIMIT_MS / 1000;
+  const line = `pointsman: Cannot start: the command was not reached within ${limit} s; does the shared disk answer?\n`;
+  try {
+    appendFileSync(config.logFile, line);
+  } catch {
+    // No room: it is ended all the same.
+  }
 }
 
 function kill(): void {

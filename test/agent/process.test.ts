@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, onTestFinished, test } from 'vitest';
@@ -223,6 +223,20 @@ describe('the start', () => {
     expect(refused.view().last).toMatchObject({ cause: 'LockHeld', epoch: 5 });
     await refused.start({ epoch: 5, incarnation: 1, deadlineMs: inMs(9_000), run: second.run(SLEEP) });
     await untilState(refused, 'running');
+  });
+
+  test('is given up, and counts as a failure, where the file of the lock does not answer for 10 s', async () => {
+    const opened = bench(true);
+    const agent = opened.agent();
+    const lock = join(opened.directory, 'lock');
+    execFileSync('mkfifo', [lock]); // its open waits for ever, as one of a file whose server is away
+    const fromMs = bootClock.nowMs();
+    await agent.start({ epoch: 1, incarnation: 1, deadlineMs: inMs(60_000), run: opened.run(SLEEP, { lock }) });
+    const { last } = await untilState(agent, 'idle');
+    expect(last).toMatchObject({ cause: 'NotStarted', epoch: 1 });
+    expect(opened.output()).toContain('the command was not reached within 10 s');
+    expect(bootClock.nowMs() - fromMs).toBeGreaterThan(9_900);
+    expect(await opened.alive()).toHaveLength(1); // the shim
   });
 
   test('gives the process its user, directory and environment, and nothing of it to a link that is still root', async () => {
