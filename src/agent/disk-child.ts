@@ -132,7 +132,8 @@ function readRecord(path: string): DiskRecord | null {
     const count = readSync(file, bytes, 0, RECORD_BYTES, 0);
     if (count === 0 && fstatSync(file).size === 0) return null; // made by another node, never written
     const record = decodeRecord(bytes.subarray(0, count));
-    if (record === undefined) throw new Error(`Cannot read ${path}: it holds no valid record`);
+    if (record === undefined)
+      throw new Error(`Cannot read ${path}: it holds no valid record; remove it once nothing of the group runs`);
     return record;
   } finally {
     closeSync(file);

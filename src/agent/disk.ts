@@ -53,7 +53,9 @@ export function openDisk({ mountPath, namespace, node, recordFile, clock }: Disk
     const request: DiskRequest = { mountPath, act, on };
     return helper.ask(request, timeoutMs);
   };
-  const directory = (group: string) => join(mountPath, '.pointsman', namespace, group);
+  // `.pointsman/id` is a file, so a namespace of that name has its files under one that no namespace can have.
+  const own = namespace === 'id' ? '.id' : namespace;
+  const directory = (group: string) => join(mountPath, '.pointsman', own, group);
   const ownFile = (group: string) => join(directory(group), node);
   // Not among the files of the nodes, and under a name that no namespace has.
   const lockFile = (group: string) => join(mountPath, '.pointsman', '.locks', namespace, group);

@@ -75,8 +75,8 @@ export function createGroupDisk({ clock, disk, mountAt, onChange }: GroupDiskOpt
       if (id === undefined) result = { id: 'none' };
       else {
         await on.prepare(name, READ_LIMIT_MS);
-        // A torn record counts as unread; it can only be ours from before, and /run and the Lease know as much.
-        ended = Math.max(ended, await on.ended(name, READ_LIMIT_MS).catch(() => 0));
+        // Where it cannot be read it is not known what has ended here: that is not the same as nothing.
+        ended = Math.max(ended, await on.ended(name, READ_LIMIT_MS));
         result = { id };
       }
     } catch (error) {

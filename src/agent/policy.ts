@@ -44,11 +44,28 @@ export function refusal(process: FailoverGroupSpec['process'], policy: Policy, f
 
 /** Nothing is allowed while there is no file that can be read. `problem` then says why. */
 export function readPolicy(file: string): { policy: Policy; problem?: string } {
+  const nothing = { commands: [], users: [] };
+  let text: string;
   try {
-    return { policy: policySchema.parse(parse(readFileSync(file, 'utf8')) ?? {}) };
+    text = readFileSync(file, 'utf8');
   } catch (error) {
-    return { policy: { commands: [], users: [] }, problem: `Cannot read ${file}: ${describeError(error)}` };
+    return { policy: nothing, problem: `Cannot read ${file}: ${describeError(error)}; write it: ${EXAMPLE}` };
   }
+  try {
+    const read = policySchema.safeParse(parse(text) ?? {});
+    if (read.success) return { policy: read.data };
+    const wrong = read.error.issues.map(({ path, message }) => [path.join('.'), message].filter(Boolean).join(': '));
+    return { policy: nothing, problem: `Cannot use ${file}: ${oneLine(wrong.join('; '))}; write it as ${EXAMPLE}` };
+  } catch (error) {
+    return { policy: nothing, problem: `Cannot use ${file}: it is no YAML: ${oneLine(describeError(error))}` };
+  }
+}
+
+const EXAMPLE = '{ commands: [/usr/local/bin/minio], users: [minio] }';
+const LINE_MAX = 300;
+
+function oneLine(text: string): string {
+  return text.replaceAll(/\s+/g, ' ').trim().slice(0, LINE_MAX);
 }
 
 /** Whether the command is there. Only asked where it does not lie on the shared disk, which might hang. */

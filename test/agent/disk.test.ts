@@ -14,12 +14,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, onTestFinished, test } from 'vitest';
 import { type Disk, openDisk } from '../../src/agent/disk.ts';
+import { createGroupDisk } from '../../src/agent/groupdisk.ts';
 import { createHelper, type Helper, Hung } from '../../src/agent/helper.ts';
 import { mountAt } from '../../src/agent/mounts.ts';
 import { createDiskProbe, type DiskProbe } from '../../src/agent/probe.ts';
 import { type DiskRecord, decodeRecord, encodeRecord, RECORD_BYTES } from '../../src/agent/record.ts';
 import { bootClock } from '../../src/base/clock.ts';
 import { type DiskMonitorSpec, diskMonitorSpec } from '../../src/crds/diskmonitor.ts';
+import type { FailoverGroup } from '../../src/crds/failovergroup.ts';
 import { until } from './processes.ts';
 
 /** The shared disk, by real helper processes. A FIFO stands for a file whose server is away: its open never ends. */
@@ -45,9 +47,9 @@ function newMount(options = 'size=1m'): string {
   return directory;
 }
 
-function disk(mountPath: string, node = 'a'): Disk {
+function disk(mountPath: string, node = 'a', namespace = 'test'): Disk {
   const recordFile = join(newDirectory(), 'helper.json');
-  const opened = openDisk({ mountPath, namespace: 'test', node, recordFile, clock: bootClock });
+  const opened = openDisk({ mountPath, namespace, node, recordFile, clock: bootClock });
   onTestFinished(() => opened.close());
   return opened;
 }
@@ -91,6 +93,15 @@ describe('the end of an epoch', () => {
     beats.push(decodeRecord(readFileSync(file))?.beat);
     expect(new Set(beats).size).toBe(3);
     expect(statSync(file).ino).toBe(ino);
+  });
+
+  test.each(['id', 'locks'])('is written for a namespace called "%s" too', async (namespace) => {
+    const opened = disk(newMount(), 'a', namespace);
+    const diskId = await opened.id(true, 5_000);
+    await opened.prepare('group', 5_000);
+    await opened.syncAndEnd({ group: 'group', epoch: 7, takeoverAfterSeconds: 8 }, 5_000);
+    expect(await opened.ended('group', 5_000)).toBe(7);
+    expect(await opened.id(false, 5_000)).toBe(diskId);
   });
 
   test('is not taken by a disk that is full', async () => {
@@ -153,6 +164,27 @@ describe('a record on the disk', () => {
     expect(decodeRecord(Buffer.alloc(0))).toBeUndefined();
     expect(decodeRecord(Buffer.alloc(RECORD_BYTES))).toBeUndefined();
   });
+});
+
+test('a node whose own record cannot be read does not know its disk, and does as soon as it can', async () => {
+  const mountPath = newMount();
+  const opened = disk(mountPath);
+  await opened.syncAndEnd({ group: 'group', epoch: 7, takeoverAfterSeconds: 8 }, 5_000);
+  const file = join(mountPath, '.pointsman', 'test', 'group', 'a');
+  const whole = readFileSync(file);
+  writeFileSync(file, whole.subarray(0, 100));
+  const looked = createGroupDisk({ clock: bootClock, disk: () => opened, mountAt, onChange: () => {} });
+  const group = { metadata: { name: 'group' }, spec: { sharedDisk: { mountPath, fsTypes: ['tmpfs'] } } };
+  const look = () => {
+    const seen = looked.look(group as FailoverGroup);
+    return seen.state === 'mounted' ? seen : undefined;
+  };
+  const unread = await until('it has been looked at', () => (look()?.message === undefined ? undefined : look()));
+  expect(unread).toMatchObject({ id: undefined, message: expect.stringContaining('no valid record; remove it') });
+  expect(looked.mounted()).toBeUndefined();
+  writeFileSync(file, whole);
+  await until('it is known', () => look()?.id);
+  expect(looked.ended()).toBe(7);
 });
 
 describe('a file access that hangs', () => {

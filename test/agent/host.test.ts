@@ -78,8 +78,15 @@ describe('the policy of the host', () => {
       policy: { commands: [], users: [] },
       problem: expect.stringContaining('ENOENT'),
     });
-    writeFileSync(missing, 'commands: [/work/minio]\nuser: [minio]\n');
-    expect(readPolicy(missing).problem).toContain('user');
+    for (const text of ['commands: [/work/minio]\nuser: [minio]\n', 'commands: /work/minio\n', '- minio\n']) {
+      writeFileSync(missing, text);
+      const { problem, policy } = readPolicy(missing);
+      expect(policy).toEqual({ commands: [], users: [] });
+      expect(problem).toMatch(/^Cannot use .*: .*(user|commands|expected).*; write it as \{ commands: \[/);
+      expect(problem).not.toMatch(/[\n\r]|"code"/);
+    }
+    writeFileSync(missing, 'commands: [\n');
+    expect(readPolicy(missing).problem).toMatch(/^Cannot use [^\n]* no YAML: [^\n]*$/);
     writeFileSync(missing, '# nothing yet\n');
     expect(readPolicy(missing)).toEqual({ policy: { commands: [], users: [] } });
   });
