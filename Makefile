@@ -7,14 +7,17 @@ INSTALLED := node_modules/.package-lock.json
 .PHONY: help demo test check crds bundle image tools shell bench sim clean
 
 help:
-	@echo 'make demo          the cluster of the article on this machine, played through; KEEP=1 leaves it running'
-	@echo 'make test          every check and every test'
-	@echo 'make check         types and style: seconds'
-	@echo 'make crds          write manifests/crds from src/crds'
-	@echo 'make bundle        write dist/*.mjs; make image: the image of the controller'
-	@echo 'make sim           the protocol under faults, simulated: SEEDS=1000 from FROM=1 on JOBS=1 cores'
-	@echo 'make bench         outages as a client sees them, as ratios'
-	@echo 'make shell         a shell inside the sandbox that make demo KEEP=1 left running'
+	@echo 'make demo         the cluster of the article on this machine, played through; KEEP=1 leaves it running'
+	@echo 'make shell        a shell inside the sandbox that make demo KEEP=1 left running; SANDBOX=pid chooses'
+	@echo 'make test         every check and every test'
+	@echo 'make check        types and style: seconds'
+	@echo 'make tools        what the machine lacks; builds the real kube-apiserver, etcd and MinIO, once'
+	@echo 'make bench        outages as a client sees them, as ratios'
+	@echo 'make sim          the protocol under faults, simulated: SEEDS=1000 from FROM=1 on JOBS=1 cores'
+	@echo 'make crds         write manifests/crds and docs/conditions.md from src/crds'
+	@echo 'make bundle       write dist/*.mjs, the programs'
+	@echo 'make image        the image of the controller; IMAGE=name:tag, BUILDER=docker'
+	@echo 'make clean        remove node_modules and dist'
 
 demo: $(INSTALLED) tools
 	@$(NODE) sandbox/demo.ts $(if $(KEEP),--keep)

@@ -26,11 +26,12 @@ try {
   if (keep) await Promise.race([new Promise(() => setInterval(() => {}, 60_000)), interrupted]);
 } catch (error) {
   const wanted = keep && describeError(error).startsWith('interrupted');
-  process.stdout.write(wanted ? '\n' : `\n${describeError(error)}\n`);
+  if (!wanted) process.stdout.write(`\n${describeError(error)}\n`);
   if (!wanted && sandbox) process.stdout.write(`--- the controller's last lines\n${sandbox.controller.log(15)}\n`);
   process.exitCode = wanted ? 0 : 1;
 } finally {
   await sandbox?.stop();
+  if (keep && process.exitCode === 0) process.stdout.write('\nended; nothing is left\n');
 }
 process.exit();
 
@@ -75,7 +76,9 @@ async function play(): Promise<void> {
   say(`the console of MinIO answers at http://${VIP}:9090`);
 
   process.stdout.write(bold('\nMinIO is killed\n'));
-  report(await killedProcess(cluster, service), bareMs);
+  const epoch = (await cluster.group()).status?.assignment?.epoch;
+  const killed = await killedProcess(cluster, service);
+  report(killed, bareMs, killed.group.status?.assignment?.epoch === epoch);
   await tell(cluster);
 
   const { activeNode } = (await cluster.group()).status ?? {};
@@ -119,13 +122,15 @@ async function tell(cluster: Cluster): Promise<void> {
   detail(`MinIO:   ${minios.join(', ')}`);
 }
 
-function report({ awayMs, group }: Outage, bareMs: number): void {
+function report({ awayMs, group }: Outage, bareMs: number, inPlace = false): void {
   say(
     bold(`the client had no answer for ${seconds(awayMs)}`) +
       ` (${(awayMs / bareMs).toFixed(1)} times the bare restart)`,
   );
+  // The status still tells of the move before, for that was the last.
+  if (inPlace) detail(`restarted in place on ${group.status?.activeNode}, no move`);
   const move = group.status?.move;
-  if (move?.epoch !== group.status?.assignment?.epoch) return;
+  if (inPlace || move?.epoch !== group.status?.assignment?.epoch) return;
   detail(`move:    ${move?.reason}${move?.proof ? `, proof ${move.proof}` : ''}: ${stepsOf(group)}`);
 }
 
@@ -134,15 +139,27 @@ function stepsOf(group: FailoverGroup): string {
   return steps.map(([step, ms]) => `${step.replace(/Ms$/, '')} ${ms} ms`).join(', ');
 }
 
-function howToLook({ kubeconfig }: Sandbox): void {
+function howToLook({ kubeconfig, pid }: Sandbox): void {
+  const enter = `SANDBOX=${pid} node_modules/.bin/node sandbox/enter.ts`;
   process.stdout.write(`
-It stays until Ctrl-C. In another terminal:
+It stays until Ctrl-C. In another terminal, either a shell with kubectl, as admin:
 
-  make shell                                  # a shell with kubectl, as admin
+  SANDBOX=${pid} make shell
+
+or, with a kubectl of your own:
+
   export KUBECONFIG=${kubeconfig}
+
+Then:
+
   kubectl get fog,vip,dm,fn -n ${NAMESPACE}
   kubectl describe fog failover -n ${NAMESPACE}
   kubectl annotate fog failover -n ${NAMESPACE} pointsman.dev/move-to=server2
+
+As a client of the VPC, or on a server:
+
+  ${enter} client curl -si http://${VIP}:9000/minio/health/cluster
+  ${enter} server1
 `);
 }
 

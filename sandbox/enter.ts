@@ -3,14 +3,31 @@ import { dirname } from 'node:path';
 import { toolPath } from '../tools/locate.ts';
 import { enterSandbox, enterServer, findSandboxes, findServer } from './find.ts';
 import { INSIDE } from './inside-api.ts';
-import { SERVERS, type ServerName } from './topology.ts';
+import { PLACES, SERVERS, type ServerName } from './topology.ts';
 
 /**
- * A shell in a running sandbox, or one command: `node sandbox/enter.ts [PLACE [COMMAND…]]`, where PLACE is `host` (this
- * host, with kubectl as admin; the default), `server1`, `server2`, `client`, `controller`, `router` or `control`. With
- * several sandboxes, `SANDBOX=pid` chooses.
+ * A shell in a running sandbox, or one command in it; `HELP` says how. Its code is that of the command; that of a
+ * shell, which is the one of whatever was typed last, is no error.
  */
+const PLACE_NAMES = ['host', ...PLACES, 'router', 'control'];
+const HELP = `Usage: node_modules/.bin/node sandbox/enter.ts [PLACE [COMMAND…]]
+
+A shell, or one command, at a place of the sandbox that \`make demo KEEP=1\` left running:
+
+  host                 this machine, with kubectl as admin (the default)
+  server1, server2     a server, with its own files, processes and network
+  client, controller   the network of that host
+  router               the network of the VPC's router
+  control              the network of the API server and AWS; logs in ${INSIDE.logs}
+
+With several sandboxes, SANDBOX=pid chooses.
+`;
 const [place = 'host', ...command] = process.argv.slice(2);
+if (place === '--help' || place === '-h') {
+  process.stdout.write(HELP);
+  process.exit(0);
+}
+if (!PLACE_NAMES.includes(place)) fail(2, `There is no place "${place}"; choose one of ${PLACE_NAMES.join(', ')}`);
 const running = findSandboxes();
 const wanted = Number(process.env['SANDBOX'] ?? running[0]);
 if (!running.includes(wanted) || (running.length > 1 && process.env['SANDBOX'] === undefined)) {
@@ -18,27 +35,31 @@ if (!running.includes(wanted) || (running.length > 1 && process.env['SANDBOX'] =
     running.length === 0
       ? 'none runs; start one with: make demo KEEP=1'
       : `SANDBOX=pid chooses one of ${running.join(', ')}`;
-  process.stderr.write(`Cannot enter a sandbox: ${present}\n`);
-  process.exit(2);
+  fail(2, `Cannot enter a sandbox: ${present}`);
 }
 const kubectl = await toolPath('kubectl');
 const env = {
   ...process.env,
   KUBECONFIG: `/proc/${wanted}/root${INSIDE.kubeconfig}`,
   PATH: `${dirname(kubectl)}:${process.env['PATH']}`,
+  PS1: `[sandbox: ${place}] \\w\\$ `,
 };
-const [file = '', ...args] = [...entrance(), ...(command.length > 0 ? command : ['bash'])];
-const { status } = spawnSync(file, args, { stdio: 'inherit', env });
-process.exit(status ?? 1);
+// Without its rc files, which would set another prompt.
+const [file = '', ...args] = [...entrance(), ...(command.length > 0 ? command : ['bash', '--norc'])];
+const { status, error } = spawnSync(file, args, { stdio: 'inherit', env });
+if (error) fail(127, `Cannot run ${file}: ${error.message}`);
+process.exit(command.length > 0 ? (status ?? 1) : 0);
 
 function entrance(): string[] {
   if (place === 'host') return [];
   if (place === 'control') return enterSandbox(wanted);
   if (!SERVERS.includes(place as ServerName)) return enterSandbox(wanted, place);
   const server = findServer(wanted, place as ServerName); // just looked up
-  if (server === undefined) {
-    process.stderr.write(`Cannot enter ${place}: it has no power\n`);
-    process.exit(1);
-  }
+  if (server === undefined) fail(1, `Cannot enter ${place}: it has no power`);
   return enterServer(server);
+}
+
+function fail(code: number, message: string): never {
+  process.stderr.write(`${message}\n`);
+  process.exit(code);
 }
