@@ -19,7 +19,7 @@ export interface ReflectorOptions<T extends Stored> {
   readonly random?: () => number;
   /** The stream is opened anew when nothing came for so long. Default 90 000: 1.5 times the period of bookmarks. */
   readonly idleMs?: number;
-  /** The longest pause between two attempts. Default 5 000. */
+  /** The longest pause between two attempts. Default 1 000: an outage must not outlast the API server's own. */
   readonly maxBackOffMs?: number;
   /**
    * Told of every change; `key` is `namespace/name`. `now` is undefined when the object is gone, and also when it became
@@ -61,8 +61,8 @@ export function createReflector<T extends Stored>(options: ReflectorOptions<T>):
 
 const PAGE_SIZE = 500;
 const LIST_TIMEOUT_MS = 10_000;
-/** client-go's series, but for the cap: we have a handful of watches, and how fast one comes back is service lost. */
-const BACK_OFF_MS = 800;
+/** client-go's series begins at 800 ms and ends at 30 s: we have a handful of watches, and how fast one comes back is service lost. */
+const BACK_OFF_MS = 200;
 const QUIET_RESETS_MS = 120_000;
 /** The first attempt after a break comes almost at once. */
 const FIRST_JITTER_MS = 50;
@@ -252,7 +252,7 @@ class ListWatch<T extends Stored> implements Reflector<T> {
 
   /** How long to wait before the next attempt. */
   #noteFailure(error: unknown): number {
-    const { clock, maxBackOffMs = 5_000 } = this.#o;
+    const { clock, maxBackOffMs = 1_000 } = this.#o;
     const nowMs = clock.nowMs();
     if (nowMs - this.#lastFailureMs > QUIET_RESETS_MS) this.#failures = 0;
     this.#lastFailureMs = nowMs;
