@@ -44,8 +44,8 @@ async function play(): Promise<void> {
   });
   const cluster = lookAt(sandbox);
 
-  process.stdout.write(bold(`\nkubectl apply -f manifests/examples/minio.yaml\n`));
-  process.stdout.write(indent(await sandbox.kubectl(['apply', '-f', EXAMPLE])));
+  process.stdout.write(bold(`\nkubectl apply --server-side -f manifests/examples/minio.yaml\n`));
+  process.stdout.write(indent(await sandbox.kubectl(['apply', '--server-side', '-f', EXAMPLE])));
   await ready(cluster);
   const service = startProber(sandbox, { host: VIP, port: 9000, path: '/minio/health/cluster' });
   const consoles = startProber(sandbox, { host: VIP, port: 9090, path: '/', everyMs: 50 });
