@@ -15,6 +15,7 @@ export const GROUP_REASONS = {
   AllNodesOutOfTouch: 'No node renews its Lease: the trouble is more likely here than there. Nothing is moved.',
   NoFitNode: 'No node can take the group; the message says why for each.',
   ProcessFailed: 'The process failed more often than restart.limit allows.',
+  ProcessRestarted: 'The process ended by itself and was started again in place. An Event alone.',
   NodeUnfit: 'The node that has the group says that it cannot start it.',
   DiskFailed: 'A DiskMonitor says that the shared disk fails on the active node.',
   DiskFailedEverywhere: 'The shared disk fails on every node: moving would not help, so nothing is moved.',

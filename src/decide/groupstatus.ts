@@ -101,6 +101,7 @@ const READY: Readonly<Record<GroupReason, { readonly ready: ConditionWish['statu
   DiskFailed: { ready: 'False', working: true },
   DiskFailedEverywhere: { ready: 'False', working: true },
   MoveRefused: { ready: 'False', working: false },
+  ProcessRestarted: { ready: 'False', working: true },
   Redundant: { ready: 'True', working: false },
   NotRedundant: { ready: 'True', working: false },
 };

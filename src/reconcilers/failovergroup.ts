@@ -13,7 +13,7 @@ import type { GroupReason } from '../crds/reasons.ts';
 import { type Deed, type GroupPlan, planFailover } from '../decide/failover.ts';
 import { groupStatus, isComplete } from '../decide/groupstatus.ts';
 import { outness } from '../decide/proof.ts';
-import type { GroupSeen, Loss, Now } from '../decide/seen.ts';
+import { type GroupSeen, groupReportOf, type Loss, type Now } from '../decide/seen.ts';
 import { LONGEST_TAKEOVER_MS, timingOf } from '../decide/timing.ts';
 import type { KubeApi } from '../kube/api.ts';
 import { AlreadyExists, Conflict } from '../kube/errors.ts';
@@ -47,6 +47,7 @@ interface Memory {
   move?: { readonly startedAt: string; readonly startMs: number };
   unsettled?: { readonly epoch: number; readonly sinceMs: number };
   loss?: Loss;
+  restarts?: { readonly epoch: number; readonly count: number };
   /** The version our own last write made. */
   written?: { readonly resourceVersion: string; readonly atMs: number };
 }
@@ -80,6 +81,7 @@ export function createGroupReconciler(
     for (const deed of plan.deeds) current = await act(current, deed, signal);
     if (!promised && !isGone(plan)) await store(current, seen, plan, now, signal);
 
+    tellRestarts(seen, memory);
     if (plan.refused !== undefined)
       recorder.event(current, 'FailoverGroup', {
         type: 'Warning',
@@ -224,6 +226,20 @@ export function createGroupReconciler(
   function mustLead(group: FailoverGroup): void {
     if (!options.leading())
       throw new RetryError(`Cannot write FailoverGroup ${group.metadata.name}: this controller does not lead any more`);
+  }
+
+  /** A process that comes and goes changes no condition for long: the Event is what is left of it. */
+  function tellRestarts({ group, nodes }: GroupSeen, memory: Memory): void {
+    const assignment = group.status?.assignment;
+    const holder = nodes.find(({ name }) => name === assignment?.node);
+    const report = groupReportOf(holder, group.metadata.name);
+    if (!assignment || report?.epoch !== assignment.epoch) return;
+    const told = memory.restarts?.epoch === report.epoch ? memory.restarts.count : undefined;
+    memory.restarts = { epoch: report.epoch, count: report.restarts };
+    if (told === undefined || report.restarts <= told || report.state === 'Failed') return;
+    const { limit, window } = group.spec.process.restart;
+    const note = `the process ended on ${assignment.node}: ${report.lastExit ?? 'no reason known'}; it is started again in place (${report.restarts} of ${limit} in ${window})`;
+    recorder.event(group, 'FailoverGroup', { type: 'Warning', reason: 'ProcessRestarted', action: 'Restart', note });
   }
 
   /** Events say what changed, in the words of the conditions. */

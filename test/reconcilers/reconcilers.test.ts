@@ -123,6 +123,18 @@ describe('the controller', () => {
     expect(reasons()).toContain('Fenced');
   });
 
+  it('tells of every restart in place, with how the process ended', async () => {
+    await served();
+    await one.report({ restarts: 1, lastExit: 'signal SIGKILL', ready: false });
+    await one.report({ ready: true });
+    await soon(async () => {
+      const told = controller.events.find(({ reason }) => reason === 'ProcessRestarted');
+      expect(told?.note).toBe(
+        'the process ended on server1: signal SIGKILL; it is started again in place (1 of 3 in 10m)',
+      );
+    });
+  });
+
   it('makes a Lease anew that was removed by force, held by nobody, and lets it age for as long as its node may run', async () => {
     await served();
     await one.silence();
