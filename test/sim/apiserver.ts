@@ -37,6 +37,8 @@ export interface Link {
   cutTo: boolean;
   /** Nothing of what the server answers arrives. */
   cutBack: boolean;
+  /** Until then no event arrives, and nobody notices. */
+  stuckUntilMs: number;
   /** Of a single request: its chance to be lost, to lose its answer, to arrive when nobody waits any more, or twice. */
   lost: number;
   unheard: number;
@@ -47,7 +49,7 @@ export interface Link {
 }
 
 export function openLink(): Link {
-  return { cutTo: false, cutBack: false, lost: 0, unheard: 0, late: 0, twice: 0, slowestMs: 8 };
+  return { cutTo: false, cutBack: false, stuckUntilMs: 0, lost: 0, unheard: 0, late: 0, twice: 0, slowestMs: 8 };
 }
 
 /** How late a request may arrive that its sender has long given up. */
@@ -334,7 +336,11 @@ export class SimKube implements KubeApi, WatchApi {
           time.in(chance.between(500, BROKEN_AFTER_MS), this.#actor, () => put(error));
           return;
         }
-        lastAtMs = Math.max(lastAtMs, time.nowMs + chance.longTail(0.5, this.#link.slowestMs * 2));
+        lastAtMs = Math.max(
+          lastAtMs,
+          this.#link.stuckUntilMs,
+          time.nowMs + chance.longTail(0.5, this.#link.slowestMs * 2),
+        );
         time.in(lastAtMs - time.nowMs, this.#actor, () => put(change));
       },
     };

@@ -1,14 +1,20 @@
 import type { Process } from './process.ts';
 import type { Time } from './time.ts';
 
+/** A write that has come to the disk. */
+export interface Landing {
+  readonly writer: Process;
+  /** How many had landed before it, as far as its writer knew. */
+  readonly after: number;
+  /** Whether a kernel held it while it was cut from the disk. */
+  readonly held: boolean;
+}
+
 /**
- * The shared disk: one number, which every write of the server replaces by the next one, as MinIO replaces what it
- * keeps; each node's `ended`; the lock. A write that overwrites another's is an acknowledged write lost.
+ * The shared disk: what is on it is replaced by every write of the server, as MinIO replaces what it keeps; each node's `ended`; the lock. A write that overwrites another's is an acknowledged write lost.
  */
 export class SharedDisk {
   id: string | undefined;
-  /** The last write that landed. */
-  value = 0;
   readonly ended = new Map<string, number>();
   lockHolder: Process | undefined;
   /** The file server keeps a dead client's lock until then. */
@@ -16,16 +22,21 @@ export class SharedDisk {
   lockText = '';
   #lockedFor = '';
   readonly #time: Time;
-  /** Told of a write that has overwritten one it did not know of. */
-  onLost: (writer: Process, held: boolean) => void = () => {};
+  /** Told of a write that has overwritten one it did not know of; `last` is the latest of those. */
+  onLost: (write: Landing, last: Landing) => void = () => {};
 
   constructor(time: Time) {
     this.#time = time;
   }
 
-  land(writer: Process, value: number, held: boolean): void {
-    if (value !== this.value + 1) this.onLost(writer, held);
-    this.value = Math.max(this.value, value);
+  /** How many writes have landed. Whoever writes knows how many there were before his. */
+  landed = 0;
+  #last: Landing | undefined;
+
+  land(write: Landing): void {
+    if (write.after !== this.landed && this.#last !== undefined) this.onLost(write, this.#last);
+    this.landed += 1;
+    this.#last = write;
   }
 
   isLocked(): boolean {

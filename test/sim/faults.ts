@@ -1,15 +1,21 @@
 import type { Link } from './apiserver.ts';
 import type { World } from './world.ts';
 
+type Requests = Pick<Link, 'lost' | 'unheard' | 'late' | 'twice' | 'slowestMs'>;
+
 /** How often what happens in one run, per fault that is drawn; and how far apart the faults are. */
 export interface Profile {
   readonly everyMs: number;
   readonly weights: Readonly<Partial<Record<FaultName, number>>>;
   /** Of every single request. */
-  readonly requests: Pick<Link, 'lost' | 'unheard' | 'late' | 'twice' | 'slowestMs'>;
+  readonly requests: Requests;
+  /** Of those of the controllers, where they are not the same. */
+  readonly controllerRequests?: Requests;
   /** Of every step of an agent or a controller: a request, an answer, a file in /run. */
   readonly crashChance: number;
   readonly slowSpawns: number;
+  /** The shortest and the longest time that something stays broken; of every length unless given. */
+  readonly spellMs?: readonly [number, number];
 }
 
 export const CALM: Profile = {
@@ -53,7 +59,9 @@ export const OPEN: Readonly<Partial<Record<FaultName, string>>> = {
 };
 
 /** How long something stays as the fault has made it. Most are short; some are longer than any limit there is. */
-function spell({ chance }: World): number {
+function spell(world: World): number {
+  const { chance, spellMs } = world;
+  if (spellMs !== undefined) return chance.between(...spellMs);
   return chance.weighted({ short: 3, about: 3, long: 2 }) === 'short'
     ? chance.between(50, 1_500)
     : chance.hits(0.6)
@@ -142,6 +150,12 @@ export const FAULTS = {
       link.cutBack = false;
     });
   },
+  'a watch is stuck': (world: World) => {
+    const { name, link } = world.chance.pick([...world.machines, ...world.controllers]);
+    const ms = spell(world);
+    world.story(name, `hears of no change for ${Math.round(ms)} ms, and does not notice`);
+    link.stuckUntilMs = world.time.nowMs + ms;
+  },
   'API server is away': (world: World) => {
     world.story('the API server', 'is away for everybody');
     const links = [...world.machines, ...world.controllers].map(({ link }) => link);
@@ -196,7 +210,9 @@ export type FaultName = keyof typeof FAULTS;
 
 /** Goes on until the world says that there are no more faults. */
 export function startFaults(world: World, profile: Profile): void {
-  for (const { link } of [...world.machines, ...world.controllers]) Object.assign(link, profile.requests);
+  world.spellMs = profile.spellMs;
+  for (const { link } of world.machines) Object.assign(link, profile.requests);
+  for (const { link } of world.controllers) Object.assign(link, profile.controllerRequests ?? profile.requests);
   for (const machine of world.machines) {
     machine.crashChance = profile.crashChance;
     machine.slowSpawns = profile.slowSpawns;

@@ -64,7 +64,7 @@ export class Machine {
   /** Every now and then an agent dies in the middle of a step. */
   crashChance = 0;
   readonly #o: MachineOptions;
-  readonly #held: { readonly writer: Process; readonly value: number; readonly done: () => void }[] = [];
+  readonly #held: { readonly writer: Process; readonly after: number; readonly done: () => void }[] = [];
   #whenDiskIsBack: (() => void)[] = [];
   readonly #stops: AbortController[] = [];
   #boots = 0;
@@ -171,8 +171,8 @@ export class Machine {
   }
 
   /** Into the kernel's hands, which outlive the writer; `done` when the disk has it. */
-  write(writer: Process, value: number, done: () => void): void {
-    this.#held.push({ writer, value, done });
+  write(writer: Process, after: number, done: () => void): void {
+    this.#held.push({ writer, after, done });
     if (this.diskCut && this.hangsInKernel) writer.excuses.add('hangs in the kernel');
     if (!this.diskCut && this.#held.length === 1) this.#flush(false);
   }
@@ -183,15 +183,15 @@ export class Machine {
       const next = this.#held[0];
       if (next === undefined || this.diskCut) return;
       this.#held.shift();
-      this.disk.land(next.writer, next.value, held);
+      this.disk.land({ ...next, held });
       next.done();
       if (this.#held.length > 0) this.#flush(held);
     });
   }
 
-  /** Through this machine's kernel, which knows what it still holds. */
-  readDisk(then: (value: number) => void): void {
-    this.whenDiskIsBack(() => then(Math.max(this.disk.value, ...this.#held.map(({ value }) => value))));
+  /** How many writes there are on the disk, with those that this machine's kernel still holds. */
+  readDisk(then: (landed: number) => void): void {
+    this.whenDiskIsBack(() => then(this.disk.landed + this.#held.length));
   }
 
   holdsWrites(): boolean {

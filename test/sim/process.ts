@@ -3,8 +3,10 @@ import type { Shim } from './shim.ts';
 import { Actor } from './time.ts';
 
 const WRITE_EVERY_MS = 400;
+/** Within the shortest `killWithin` that a run has, timers that fire late included. */
+const SLOWEST_KILL_MS = 320;
 
-/** The user's process: it reads what the disk holds when it starts, and writes the next number every now and then. */
+/** The user's process: it reads what the disk holds when it starts, and writes every now and then. */
 export class Process {
   readonly pid: number;
   readonly epoch: number;
@@ -17,7 +19,8 @@ export class Process {
   killed = false;
   /** What its proof might not cover, since its deadline was last moved. */
   readonly excuses = new Set<string>();
-  #last = 0;
+  /** How many writes it knows to be on the disk. */
+  #known = 0;
   readonly #onEnd: (signal: string | null, code: number | null) => void;
 
   constructor(shim: Shim, epoch: number, onEnd: (signal: string | null, code: number | null) => void) {
@@ -41,8 +44,8 @@ export class Process {
 
   exec(): void {
     this.executed = true;
-    this.machine.readDisk((value) => {
-      this.#last = value;
+    this.machine.readDisk((landed) => {
+      this.#known = landed;
       this.#writeOn();
     });
   }
@@ -50,8 +53,10 @@ export class Process {
   #writeOn(): void {
     const { time } = this.machine;
     time.in(time.chance.between(WRITE_EVERY_MS / 4, WRITE_EVERY_MS), this.actor, () => {
-      this.#last += 1;
-      this.machine.write(this, this.#last, () => this.#writeOn());
+      this.machine.write(this, this.#known, () => {
+        this.#known = this.machine.disk.landed;
+        this.#writeOn();
+      });
     });
   }
 
@@ -60,7 +65,7 @@ export class Process {
     if (this.killed || !this.alive) return;
     this.killed = true;
     const { time } = this.machine;
-    time.in(time.chance.longTail(0.2, 60), this.machine.actor, () => this.#endWhenItCan());
+    time.in(time.chance.longTail(0.2, SLOWEST_KILL_MS), this.machine.actor, () => this.#endWhenItCan());
   }
 
   #endWhenItCan(): void {

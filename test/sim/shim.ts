@@ -253,6 +253,7 @@ export class Wire extends EventEmitter {
   readonly #shim: Shim;
   readonly #agent: Actor;
   #open = true;
+  readonly #lastMs = new Map<Actor, number>();
 
   constructor(shim: Shim, agent: Actor) {
     super();
@@ -268,7 +269,7 @@ export class Wire extends EventEmitter {
   write(text: string): boolean {
     if (!this.#open || this.#agent.dead) return false;
     const request = JSON.parse(text) as Envelope;
-    this.#shim.machine.time.in(0.2, this.#shim.actor, () => {
+    this.#inOrder(this.#shim.actor, () => {
       if (this.#open) this.#shim.hear(this, request);
     });
     return true;
@@ -285,9 +286,18 @@ export class Wire extends EventEmitter {
   /** By the shim. */
   say(message: Message): void {
     const text = `${JSON.stringify(message)}\n`;
-    this.#shim.machine.time.in(0.2, this.#agent, () => {
+    this.#inOrder(this.#agent, () => {
       if (this.#open) this.emit('data', text);
     });
+  }
+
+  /** Mostly at once; on a busy machine not. */
+  #inOrder(to: Actor, run: () => void): void {
+    const { time } = this.#shim.machine;
+    const lastMs = this.#lastMs.get(to) ?? 0;
+    const atMs = Math.max(lastMs, time.nowMs + time.chance.longTail(0.1, 30));
+    this.#lastMs.set(to, atMs);
+    time.in(atMs - time.nowMs, to, run);
   }
 
   /** The shim is gone. */

@@ -106,6 +106,7 @@ export class Time {
         continue;
       }
       this.events += 1;
+      if (this.events > MOST_EVENTS) throw new BusyLoop(`more than ${MOST_EVENTS} things have happened`);
       event.run();
       await drain();
       if (check()) return;
@@ -158,6 +159,9 @@ async function drain(): Promise<void> {
     if (turns > MOST_TURNS) throw new BusyLoop(`somebody still wants one more turn of the loop after ${MOST_TURNS}`);
   } while (immediates.length > 0);
 }
+
+/** A run has a few thousand. */
+const MOST_EVENTS = 100_000;
 
 /** Far more than anything takes that has something to do. */
 const MOST_TURNS = 200;
