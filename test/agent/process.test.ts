@@ -33,14 +33,16 @@ describe.each([
   ['with a cgroup', true],
   ['without a cgroup', false],
 ])('%s', (_, cgroups) => {
-  async function running(command: readonly string[], deadlineMs = inMs(20_000)) {
+  async function running(command: readonly string[], lifeMs = 20_000) {
     const opened = bench(cgroups);
     if (cgroups) expect(opened.cgroup, 'this machine lets us write no cgroup v2').toBeDefined();
     const agent = opened.agent();
+    await agent.warm(); // the boot of a shim is no part of its process's life
+    const deadlineMs = inMs(lifeMs);
     await agent.start({ epoch: 1, incarnation: 1, deadlineMs, run: opened.run(command) });
     const view = await untilState(agent, 'running');
     const user = readProcess(view.pid!)!; // it runs
-    return { bench: opened, agent, pid: view.pid!, user, shim: readProcess(user.parent)! };
+    return { deadlineMs, bench: opened, agent, pid: view.pid!, user, shim: readProcess(user.parent)! };
   }
 
   test('a killed shim takes the process with it, also after a change of user', async () => {
@@ -60,8 +62,7 @@ describe.each([
   });
 
   test('without an agent the process lives until its deadline and no longer', async () => {
-    const deadlineMs = inMs(700);
-    const { bench, user, agent } = await running(DAEMON, deadlineMs);
+    const { bench, user, agent, deadlineMs } = await running(DAEMON, 700);
     agent.leave();
     await until('the process is gone', async () => !isAlive(user) && (await bench.alive()).length === 1, 5_000);
     expect(bootClock.nowMs()).toBeGreaterThanOrEqual(deadlineMs);
@@ -69,8 +70,7 @@ describe.each([
   });
 
   test('an agent that comes back in time adopts the same process and prolongs it', async () => {
-    const first = inMs(3_000);
-    const { bench, pid, agent, user } = await running(SLEEP, first);
+    const { bench, pid, agent, user, deadlineMs: first } = await running(SLEEP, 3_000);
     agent.leave();
     const next = bench.agent();
     await next.adopt();
@@ -96,8 +96,7 @@ describe.each([
   });
 
   test('a stopped shim does not outlive the deadline: the agent kills as well', async () => {
-    const deadlineMs = inMs(2_000);
-    const { bench, agent, shim } = await running(DAEMON, deadlineMs);
+    const { bench, agent, shim, deadlineMs } = await running(DAEMON, 2_000);
     process.kill(shim.pid, 'SIGSTOP');
     await untilState(agent, 'absent');
     expect(await bench.alive()).toEqual([]);
