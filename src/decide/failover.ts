@@ -1,53 +1,17 @@
 import { type Assignment, MOVE_TO_ANNOTATION, type Move, RELEASE_FINALIZER } from '../crds/failovergroup.ts';
 import type { GroupReport } from '../crds/failovernode.ts';
 import type { GroupReason } from '../crds/reasons.ts';
-import { type Fitness, fitnessOf, hasAged, isInTouch } from './fitness.ts';
-import { type Outness, outness } from './proof.ts';
-import { type GroupSeen, groupReportOf, type Loss, type NodeSeen, type Now, nodeSeen } from './seen.ts';
+import { hasAged, isInTouch } from './fitness.ts';
+import { assign, basisOf, destination, moveUnderWay, optional, provenAt, stop } from './move.ts';
+import type { Deed, GroupPlan } from './plan.ts';
+import { outness } from './proof.ts';
+import { type GroupSeen, groupReportOf, type NodeSeen, type Now, nodeSeen } from './seen.ts';
+import { type Situation, situationOf } from './situation.ts';
 import { timingOf } from './timing.ts';
-
-/** Something to do outside the status. None of it is done before the status that promises it is stored. */
-export type Deed =
-  /** Clear the holder and grow the incarnation of a Lease, if it is still the very record that was seen to age. */
-  | { readonly kind: 'Fence'; readonly node: string; readonly resourceVersion: string }
-  /** Make a missing Lease anew, held by nobody: it must age before it can be fenced. */
-  | { readonly kind: 'CreateLease'; readonly node: string; readonly incarnation: number }
-  | { readonly kind: 'RemoveMoveWish' }
-  | { readonly kind: 'AddFinalizer' }
-  | { readonly kind: 'RemoveFinalizer' };
-
-/** What is decided about a group: what to write, then what to do, and when to look again. */
-export interface GroupPlan {
-  readonly reason: GroupReason;
-  readonly message: string;
-  /** Written with `resourceVersion`, before any deed. Absent: as it is. */
-  readonly assignment?: Assignment;
-  /** A new move, or the present one with more known. Written together with the assignment. */
-  readonly move?: Move;
-  /** Recorded at the first start. */
-  readonly diskId?: string;
-  readonly deeds: readonly Deed[];
-  /** On the boot clock. Absent: only a change can alter the answer. */
-  readonly lookAgainAtMs?: number;
-  /** A wish that was refused, and why. */
-  readonly refused?: string;
-  /** Kept by the controller until the next look. */
-  readonly loss?: Loss;
-}
 
 /** How long the first start waits for nodes that come earlier in the order, when they have not shown up yet. */
 export const STARTUP_PATIENCE_MS = 5_000;
 
-interface Situation {
-  readonly seen: GroupSeen;
-  readonly now: Now;
-  readonly name: string;
-  readonly assignment: Assignment | undefined;
-  readonly fitness: readonly Fitness[];
-  readonly holder: NodeSeen | undefined;
-  readonly deleting: boolean;
-  readonly wished: boolean;
-}
 type Check = (situation: Situation) => GroupPlan | undefined;
 
 /** The decision, read from the top: the first check that answers is the plan. */
@@ -80,22 +44,6 @@ export function planFailover(seen: GroupSeen, now: Now): GroupPlan {
     if (plan) return withFulfilledWish(situation, plan);
   }
   return { reason: 'Pending', message: 'nothing is known yet', deeds: [] };
-}
-
-function situationOf(seen: GroupSeen, now: Now): Situation {
-  const { group } = seen;
-  const assignment = group.status?.assignment;
-  const deleting = group.metadata.deletionTimestamp !== undefined;
-  return {
-    seen,
-    now,
-    name: group.metadata.name,
-    assignment,
-    fitness: group.spec.nodes.map((name) => fitnessOf(seen, nodeSeen(seen, name) ?? absent(name), now)),
-    holder: assignment && nodeSeen(seen, assignment.node),
-    deleting,
-    wished: group.spec.running && !deleting,
-  };
 }
 
 // --- the checks, in order ---------------------------------------------------------------------------------------
@@ -387,122 +335,6 @@ export function leadsTo(vip: GroupSeen['vips'][number], epoch: number): boolean 
   return vip.status.conditions.some(({ type, status }) => type === 'Ready' && status === 'True');
 }
 
-function assign(situation: Situation, node: string, move: Move, diskId: string | undefined): GroupPlan {
-  const { seen, now } = situation;
-  const lease = nodeSeen(seen, node)?.lease;
-  const epoch = nextEpoch(situation);
-  const assignment: Assignment = {
-    node,
-    incarnation: lease?.kind === 'present' ? lease.incarnation : 0,
-    ...(lease?.kind === 'present' && lease.bootId !== '' ? { bootId: lease.bootId } : {}),
-    epoch,
-    state: 'Active',
-    basis: basisOf(situation, diskId),
-  };
-  const steps = { ...move.steps, assignedMs: sinceStart(seen, move, now) };
-  return {
-    reason: 'Starting',
-    message: `${node} is assigned epoch ${epoch}: ${move.message}`,
-    assignment,
-    move: { ...move, epoch, steps },
-    ...optional('diskId', diskId),
-    deeds: [],
-  };
-}
-
-function stop(situation: Situation, reason: GroupReason, message: string, to?: string): GroupPlan {
-  const { seen, assignment, now } = situation;
-  if (!assignment) return { reason, message, deeds: [] };
-  const move: Move = {
-    from: assignment.node,
-    ...optional('to', to),
-    generation: seen.group.metadata.generation,
-    reason,
-    message,
-    startedAt: now.iso,
-    steps: { detectedMs: 0 },
-  };
-  return { reason, message, assignment: { ...assignment, state: 'Stopping' }, move, deeds: [] };
-}
-
-/** The move that the stored one continues, or the one that the proof itself begins. */
-function moveUnderWay({ seen, assignment, now }: Situation, proven: Extract<Outness, { out: true }>): Move {
-  const stored = seen.group.status?.move;
-  if (stored && stored.epoch === undefined) return stored.reason === 'Stopping' ? restarted(now, assignment) : stored;
-  if (assignment?.state === 'Stopping') return restarted(now, assignment);
-  const reason: GroupReason = { Released: 'NodeEnded', Rejoined: 'NodeRejoined', LeaseExpired: 'NodeLost' }[
-    proven.proof
-  ] as GroupReason;
-  const loss = seen.loss?.epoch === assignment?.epoch ? seen.loss : undefined;
-  return {
-    ...optional('from', assignment?.node),
-    reason,
-    message: proven.message,
-    startedAt: now.iso,
-    steps: { detectedMs: loss?.detectedMs ?? 0 },
-  };
-}
-
-/** The group was stopped on purpose and is wished for again. */
-function restarted(now: Now, assignment: Assignment | undefined): Move {
-  return {
-    ...optional('from', assignment?.node),
-    reason: 'Startup',
-    message: 'started again',
-    startedAt: now.iso,
-    steps: { detectedMs: 0 },
-  };
-}
-
-function provenAt({ seen, now }: Situation, move: Move, proven: Extract<Outness, { out: true }>): Move['steps'] {
-  const atMs = sinceStart(seen, move, now);
-  return proven.proof === 'LeaseExpired' ? { ...move.steps, fencedMs: atMs } : { ...move.steps, releasedMs: atMs };
-}
-
-/** Milliseconds since the first sign of this move. */
-function sinceStart(seen: GroupSeen, move: Move, now: Now): number {
-  const stored = seen.group.status?.move;
-  if (stored?.startedAt === move.startedAt && stored.epoch === undefined && seen.moveStartMs !== undefined)
-    return now.ms - seen.moveStartMs;
-  return move.steps.detectedMs ?? 0;
-}
-
-/** Where the group goes: where it was asked to, else the first fit node that it does not flee from. */
-function destination({ fitness, assignment }: Situation, move: Move): string | undefined {
-  const fit = fitness.filter((node) => node.fit).map((node) => node.name);
-  const inNeed = fitness.filter((node) => node.inNeed).map((node) => node.name);
-  if (move.to !== undefined && [...fit, ...inNeed].includes(move.to)) return move.to;
-  if (move.to !== undefined && move.to === move.from) return undefined; // DiskMonitor with onFailure: Stop
-  const flees = move.reason === 'ProcessFailed' || move.reason === 'NodeUnfit';
-  return fit.find((name) => !flees || name !== assignment?.node) ?? fit[0] ?? inNeed[0];
-}
-
-/** One above everything that the assignment and the reports name. */
-function nextEpoch({ seen, name, assignment }: Situation): number {
-  const named = seen.nodes.flatMap((node) => {
-    const report = groupReportOf(node, name);
-    return report ? [report.ended, report.epoch] : [];
-  });
-  const moves = [seen.group.status?.move, ...(seen.group.status?.history ?? [])].map((move) => move?.epoch ?? 0);
-  return 1 + Math.max(0, assignment?.epoch ?? 0, ...named, ...moves);
-}
-
-function basisOf({ seen }: Situation, diskId: string | undefined): Assignment['basis'] {
-  const { spec } = seen.group;
-  const nodes = spec.nodes.flatMap((name) => {
-    const node = nodeSeen(seen, name)?.node;
-    if (!node) return [];
-    return [
-      {
-        name,
-        instanceId: node.spec.instanceId,
-        takeoverAfterSeconds: timingOf(node.spec.timing).takeoverAfterMs / 1000,
-      },
-    ];
-  });
-  return { mountPath: spec.sharedDisk.mountPath, ...optional('diskId', diskId), nodes };
-}
-
 function wishOf({ seen }: Situation): string | undefined {
   return seen.group.metadata.annotations[MOVE_TO_ANNOTATION];
 }
@@ -573,12 +405,4 @@ function whenOutOfTouch(holder: NodeSeen | undefined): { lookAgainAtMs?: number 
 
 function fenceAfterMs(node: NodeSeen): number {
   return node.node ? timingOf(node.node.spec.timing).fenceAfterMs : 0;
-}
-
-function absent(name: string): NodeSeen {
-  return { name, node: undefined, lease: { kind: 'unknown' }, twin: undefined };
-}
-
-function optional<Key extends string, Value>(key: Key, value: Value | undefined): { [K in Key]?: Value } {
-  return value === undefined ? {} : ({ [key]: value } as { [K in Key]?: Value });
 }

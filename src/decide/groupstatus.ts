@@ -2,8 +2,9 @@ import type { ConditionWish } from '../crds/conditions.ts';
 import type { FailoverGroupStatus, Move } from '../crds/failovergroup.ts';
 import type { FitnessReason, GroupReason } from '../crds/reasons.ts';
 import { mergeConditions } from './conditions.ts';
-import { type GroupPlan, leadsTo } from './failover.ts';
+import { leadsTo } from './failover.ts';
 import { type Fitness, fitnessOf, hasAged, isSilent } from './fitness.ts';
+import type { GroupPlan } from './plan.ts';
 import { type GroupSeen, groupReportOf, type Now, nodeSeen } from './seen.ts';
 
 /** Moves that status remembers beside the last one. */

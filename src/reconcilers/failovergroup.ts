@@ -10,8 +10,9 @@ import {
   RELEASE_FINALIZER,
 } from '../crds/failovergroup.ts';
 import type { GroupReason } from '../crds/reasons.ts';
-import { type Deed, type GroupPlan, planFailover } from '../decide/failover.ts';
+import { planFailover } from '../decide/failover.ts';
 import { groupStatus, isComplete } from '../decide/groupstatus.ts';
+import type { Deed, GroupPlan } from '../decide/plan.ts';
 import { outness } from '../decide/proof.ts';
 import { type GroupSeen, groupReportOf, type Loss, type Now } from '../decide/seen.ts';
 import { LONGEST_TAKEOVER_MS, timingOf } from '../decide/timing.ts';

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { type GroupPlan, planFailover, STARTUP_PATIENCE_MS } from '../../src/decide/failover.ts';
+import { planFailover, STARTUP_PATIENCE_MS } from '../../src/decide/failover.ts';
+import type { GroupPlan } from '../../src/decide/plan.ts';
 import type { GroupSeen } from '../../src/decide/seen.ts';
 import {
   agedFor,
