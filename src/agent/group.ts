@@ -453,7 +453,7 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
   async function settleLater(): Promise<void> {
     if (underWay.settle || memory.written === undefined) return;
     underWay.settle = true;
-    while (!left && !memory.settled) {
+    while (!left && !context.signal.aborted && !memory.settled) {
       await clock.sleep(SETTLE_AGAIN_MS, context.signal).catch(() => {});
       const epoch = memory.ended;
       // Once a new epoch runs, a sync would say nothing about the old one's writes alone, and need not.
