@@ -218,6 +218,11 @@ function leaveFailedProcess(situation: Situation): GroupPlan | undefined {
   const what = `the process fails on ${assignment.node}: ${report.lastExit ?? report.message ?? 'no reason known'}`;
   if (fitness.some((other) => other.fit && other.name !== assignment.node))
     return stop(situation, 'ProcessFailed', what);
+  // A spec that has just been changed is a new try, also where there is nowhere else to go.
+  const { status, metadata } = situation.seen.group;
+  if (status?.observedGeneration !== undefined && status.observedGeneration !== metadata.generation) {
+    return stop(situation, 'Startup', 'started again, because the spec was changed');
+  }
   return {
     reason: 'ProcessFailed',
     message: `${what}; no other node can take the group: ${listUnfit(situation)}`,

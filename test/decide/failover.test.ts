@@ -473,6 +473,20 @@ const TABLE: readonly Row[] = [
     deeds: ['RemoveMoveWish'],
   },
 
+  {
+    when: 'the process fails, there is no other node, and the spec has just been changed',
+    seen: seen({
+      group: {
+        ...group({ nodes: ['server1'] }),
+        status: { ...group({ nodes: ['server1'] }).status!, observedGeneration: 0 },
+      }, // the builder makes one
+      nodes: [node('server1', { report: { ...running(3), state: 'Failed', lastExit: 'exit code 1' } })],
+    }),
+    reason: 'Startup',
+    assigns: 'stop',
+    says: /because the spec was changed/,
+  },
+
   // Disks
   {
     when: 'its disk fails',
