@@ -1,6 +1,16 @@
 import type { Link } from './apiserver.ts';
 import type { World } from './world.ts';
 
+export interface Timing {
+  readonly renewEvery: string;
+  readonly fenceAfter: string;
+  readonly killWithin: string;
+  readonly takeoverAfter: string;
+}
+
+/** As short as the sum of decide/timing.ts allows. */
+export const SHORTEST: Timing = { renewEvery: '1s', fenceAfter: '5s', killWithin: '400ms', takeoverAfter: '6s' };
+
 type Requests = Pick<Link, 'lost' | 'unheard' | 'late' | 'twice' | 'slowestMs'>;
 
 /** How often what happens in one run, per fault that is drawn; and how far apart the faults are. */
@@ -14,6 +24,8 @@ export interface Profile {
   /** Of every step of an agent or a controller: a request, an answer, a file in /run. */
   readonly crashChance: number;
   readonly slowSpawns: number;
+  /** Of every node, from the start; the seed's choice unless given. */
+  readonly timing?: Timing;
   /** The shortest and the longest time that something stays broken; of every length unless given. */
   readonly spellMs?: readonly [number, number];
 }
@@ -32,6 +44,7 @@ export function profileFrom({ chance }: World): Profile {
   const weights: Partial<Record<FaultName, number>> = {};
   // Not every run has every fault: what hides behind one fault comes out where that one is missing.
   for (const name of Object.keys(FAULTS) as FaultName[]) {
+    if (PAIRS.has(name)) continue;
     const drawn = chance.hits(0.6) ? chance.between(0.2, 1) : undefined;
     if (drawn !== undefined && !(name in OPEN)) weights[name] = drawn;
   }
@@ -49,6 +62,9 @@ export function profileFrom({ chance }: World): Profile {
     slowSpawns: chance.pick([0, 0.05, 0.3]),
   };
 }
+
+/** Two faults at the one moment at which they matter together, for a hunt; chance brings them together as well. */
+const PAIRS: ReadonlySet<string> = new Set(['a cut with new timing', 'a standstill in a start']);
 
 /**
  * Faults that the present protocol does not stand. They are not drawn. Whoever mends one takes it out here.
@@ -186,6 +202,25 @@ export const FAULTS = {
     machine.tmpfs = { incarnation: undefined, groups: new Map(), accepted: new Map() };
   },
   'timing is changed': (world: World) => world.changeTiming(world.chance.pick(world.machines).name),
+  'a cut with new timing': (world: World) => {
+    const { name, link } = world.chance.pick(world.machines);
+    world.changeTiming(name);
+    world.whileFaulty(world.chance.between(5, 500), () => {
+      world.story(name, 'is cut from the API server');
+      link.cutTo = link.cutBack = true;
+      world.later(spell(world), () => {
+        link.cutTo = link.cutBack = false;
+      });
+    });
+  },
+  'a standstill in a start': (world: World) => {
+    const machine = world.chance.pick(world.machines);
+    for (const process of machine.processes) if (process.executed) process.end(null, 1);
+    world.whileFaulty(world.chance.between(2, 80), () => {
+      machine.pause();
+      world.later(spell(world), () => machine.goOn());
+    });
+  },
   'Lease is deleted': (world: World) => {
     const { name } = world.chance.pick(world.machines);
     const force = world.chance.hits(0.5);

@@ -122,6 +122,9 @@ export class Invariants {
     // Open: an agent that was started again and has no list of the VIPs yet takes none away, and ends the epoch all the
     // same. What its forerunner put there goes at the end of its lifetime.
     if (!old.knowsAddresses()) return;
+    // Open: a new incarnation is taken, and proves the old one out, before the address of the old one is away. It goes
+    // within milliseconds, or with the agent's next look.
+    if (is.epoch > 1 && this.proofs.get(is.epoch - 1) === 'Rejoined') return;
     for (const [address, untilMs] of old.addresses) {
       if (untilMs <= old.time.nowMs) continue;
       const message = `${address} is on ${old.name} for ${Math.round(untilMs - old.time.nowMs)} ms more, and ${is.node} has epoch ${is.epoch}`;

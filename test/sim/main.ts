@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { parseArgs } from 'node:util';
+import { HUNTS } from './hunts.ts';
 import { RULES, type Rule } from './rules.ts';
 import { type Run, run } from './world.ts';
 
@@ -10,6 +11,7 @@ import { type Run, run } from './world.ts';
  *   main.ts --seeds 1000 [--from 1] [--jobs 2] many seeds, on so many cores; each that fails is named
  *   main.ts --seed 17                          one seed, told
  *   main.ts --without RULE [--seeds 20000]     how many seeds it takes to find that the rule is off
+ *   main.ts --hunt RULE                        the faults of that hunt, with the rule on
  *   main.ts --rules                            the names of the rules
  */
 
@@ -20,13 +22,17 @@ const { values } = parseArgs({
     seed: { type: 'string' },
     jobs: { type: 'string', default: '1' },
     without: { type: 'string', multiple: true, default: [] },
+    hunt: { type: 'string' },
     rules: { type: 'boolean', default: false },
     all: { type: 'boolean', default: false },
   },
 });
 
 const broken = new Set(values.without.map(toRule));
-if (values.rules) for (const [rule, instead] of Object.entries(RULES)) console.log(`${rule.padEnd(32)} ${instead}`);
+const [rule = values.hunt === undefined ? undefined : toRule(values.hunt)] = broken;
+const profile = rule && HUNTS[rule];
+const options = { broken, ...(profile ? { profile } : {}) };
+if (values.rules) for (const [name, instead] of Object.entries(RULES)) console.log(`${name.padEnd(32)} ${instead}`);
 else if (values.seed !== undefined) await one(Number(values.seed));
 else if (Number(values.jobs) > 1) await parallel(Number(values.from), Number(values.seeds), Number(values.jobs));
 else await many(Number(values.from), Number(values.seeds));
@@ -34,7 +40,8 @@ else await many(Number(values.from), Number(values.seeds));
 /** A process for each job, each with its share of the seeds; what they say is passed on. */
 async function parallel(from: number, count: number, jobs: number): Promise<void> {
   const share = Math.ceil(count / jobs);
-  const rest = values.without.flatMap((rule) => ['--without', rule]);
+  const rest = values.without.flatMap((name) => ['--without', name]);
+  if (values.hunt !== undefined) rest.push('--hunt', values.hunt);
   const children = [...Array(jobs).keys()].map((job) => {
     const first = from + job * share;
     const size = Math.min(share, from + count - first);
@@ -46,7 +53,7 @@ async function parallel(from: number, count: number, jobs: number): Promise<void
 }
 
 async function one(seed: number): Promise<void> {
-  const result = await run({ seed, broken, told: true });
+  const result = await run({ seed, ...options, told: true });
   console.log(result.story.join('\n'));
   console.log(summary(result));
   process.exitCode = result.violation ? 1 : 0;
@@ -57,12 +64,13 @@ async function many(from: number, count: number): Promise<void> {
   const failed: Run[] = [];
   let [events, simulatedMs, epochs, seeds] = [0, 0, 0, 0];
   for (let seed = from; seed < from + count; seed += 1) {
-    const result = await run({ seed, broken });
+    const result = await run({ seed, ...options });
     seeds += 1;
     events += result.events;
     simulatedMs += result.simulatedMs;
     epochs += result.epochs;
-    if (!result.violation) continue;
+    // A rule is hunted for what it keeps safe.
+    if (!result.violation || (broken.size > 0 && result.violation.invariant === 'not served')) continue;
     failed.push(result);
     console.log(summary(result));
     if (broken.size > 0 && !values.all) break;

@@ -4,7 +4,7 @@ import { ApiServer, type Raw } from './apiserver.ts';
 import { Chance } from './chance.ts';
 import { Controller } from './controller.ts';
 import { SharedDisk } from './disk.ts';
-import { CALM, type Profile, profileFrom, startFaults } from './faults.ts';
+import { CALM, type Profile, profileFrom, SHORTEST, startFaults, type Timing } from './faults.ts';
 import { Invariants, type Violation } from './invariants.ts';
 import { Machine, NAMESPACE } from './machine.ts';
 import type { Rule } from './rules.ts';
@@ -40,13 +40,12 @@ export async function run(options: RunOptions): Promise<Run> {
   return await withOwnWorld(chance, () => new World(options, chance).run());
 }
 
-const TIMINGS = [
+const TIMINGS: readonly Timing[] = [
   { renewEvery: '1s', fenceAfter: '5s', killWithin: '1s', takeoverAfter: '8s' },
   { renewEvery: '1s', fenceAfter: '4s', killWithin: '1s', takeoverAfter: '6s' },
   { renewEvery: '500ms', fenceAfter: '2s', killWithin: '400ms', takeoverAfter: '3s' },
   { renewEvery: '1s', fenceAfter: '8s', killWithin: '1s', takeoverAfter: '10s' },
-  // As short as the sum allows.
-  { renewEvery: '1s', fenceAfter: '5s', killWithin: '400ms', takeoverAfter: '6s' },
+  SHORTEST,
 ];
 
 export class World {
@@ -185,7 +184,9 @@ export class World {
   // --- how it goes ------------------------------------------------------------------------------------------------
 
   #declare(): void {
-    const timing = this.chance.pick(TIMINGS);
+    const { profile } = this.#options;
+    const chosen = this.chance.pick(TIMINGS);
+    const timing = (typeof profile === 'object' ? profile.timing : undefined) ?? chosen;
     for (const { name } of this.machines) {
       const spec = { instanceId: `i-0000000${name.slice(-1)}`, timing };
       this.server.create('failovernodes', NAMESPACE, { metadata: { name }, spec }, 'somebody');

@@ -1,0 +1,63 @@
+import { CALM, type FaultName, type Profile, SHORTEST } from './faults.ts';
+import type { Rule } from './rules.ts';
+
+/** For each rule the faults among which its absence shows soonest. One without an entry is hunted by all faults. */
+export const HUNTS: Readonly<Partial<Record<Rule, Profile>>> = {
+  'assignment by resourceVersion': {
+    ...among(['controller is killed', 'a move is asked for', 'process ends', 'a way is cut'], 600),
+    controllerRequests: { ...CALM.requests, late: 0.5 },
+    spellMs: [500, 9_000],
+  },
+  'incarnation in condition 1': {
+    ...among(['/run is lost', 'machine reboots', 'agent is killed', 'a way is cut'], 1_500),
+    controllerRequests: { ...CALM.requests, slowestMs: 3_000 },
+    spellMs: [4_000, 12_000],
+  },
+  'renewal conditional': {
+    ...among(['a way is cut', 'a watch is stuck'], 3_000),
+    requests: { ...CALM.requests, late: 0.1 },
+    controllerRequests: { ...CALM.requests, slowestMs: 3_000 },
+    spellMs: [3_000, 14_000],
+  },
+  'send time': {
+    ...among(['a way is cut'], 3_000),
+    requests: { ...CALM.requests, slowestMs: 2_000 },
+    controllerRequests: CALM.requests,
+    timing: SHORTEST,
+    spellMs: [7_000, 12_000],
+  },
+  'a read never extends': {
+    ...among(['a way is cut', 'agent is killed'], 2_500),
+    requests: { ...CALM.requests, lost: 0.2, unheard: 0.3 },
+    controllerRequests: CALM.requests,
+    timing: SHORTEST,
+    spellMs: [6_000, 12_000],
+  },
+  'look before exec': { ...among(['a standstill in a start'], 3_000), spellMs: [8_000, 15_000] },
+  'the kill': { ...among(['agent is killed'], 4_000), spellMs: [9_000, 15_000] },
+  PDEATHSIG: { ...among(['agent is killed', 'shim is killed'], 1_500), spellMs: [9_000, 15_000] },
+  'the agent kills too': { ...among(['shim is stopped', 'a way is cut'], 2_000), spellMs: [8_000, 15_000] },
+  'a silent shim is killed': {
+    ...among(['shim is stopped', 'timing is changed', 'process ends'], 1_500),
+    spellMs: [8_000, 15_000],
+  },
+  'end everything': { ...among(['/run is lost', 'Lease is deleted', 'a way is cut'], 2_500), spellMs: [3_000, 9_000] },
+  fence: { ...among(['a watch is stuck', 'a way is cut'], 3_000), spellMs: [6_000, 15_000] },
+  'fence conditional': { ...among(['a watch is stuck'], 3_000), spellMs: [6_000, 15_000] },
+  age: { ...among(['a way is cut'], 4_000), spellMs: [5_000, 12_000] },
+  'Rejoined needs a holder': {
+    ...among(['machine stands still', 'shim is stopped', 'agent is stopped'], 3_000),
+    spellMs: [8_000, 15_000],
+  },
+  'timing cut': {
+    ...among(['a cut with new timing'], 4_000),
+    requests: { ...CALM.requests, unheard: 0.3 },
+    controllerRequests: CALM.requests,
+    spellMs: [6_000, 12_000],
+  },
+  'a missing Lease is no proof': among(['Lease is deleted'], 3_000),
+};
+
+function among(names: readonly FaultName[], everyMs: number): Profile {
+  return { ...CALM, everyMs, weights: Object.fromEntries(names.map((name) => [name, 1])) };
+}
