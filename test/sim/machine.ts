@@ -138,14 +138,21 @@ export class Machine {
     if (!this.up || this.actor.stopped) return;
     this.tell('stands still, as a paused VM');
     this.actor.stop();
-    for (const process of this.processes) process.excuses.add('the machine stood still');
+    this.#noteStandstill();
   }
 
   goOn(): void {
     if (!this.actor.stopped) return;
     this.tell('goes on');
-    for (const process of this.processes) process.excuses.add('the machine stood still');
+    this.#noteStandstill();
     this.actor.go();
+  }
+
+  /** Whatever lives here, and whatever the kernel still holds of it. */
+  #noteStandstill(): void {
+    for (const process of [...this.processes, ...this.#held.map(({ writer }) => writer)]) {
+      process.excuses.add('the machine stood still');
+    }
   }
 
   // --- its disk ---------------------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
 import type { Log, LogFields } from '../../src/base/log.ts';
+import { durationMs } from '../../src/crds/duration.ts';
 import { CLOCK_DRIFT } from '../../src/decide/timing.ts';
 import { ApiServer, type Raw } from './apiserver.ts';
 import { Chance } from './chance.ts';
@@ -324,5 +325,17 @@ export class World {
 
 const SILENT: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {}, with: () => SILENT };
 
-/** TODO: the sum. */
-const BOUND_MS = 60_000;
+/** What may come one after the other once the faults have ended, until the group is served: the longest of each. */
+const BOUND = {
+  /** What is under way to a watch that was stuck. */
+  stuckWatchMs: 25_000,
+  /** A leader that is gone, and the others' look at it. */
+  electionMs: 5_000 + 1_200 + 1_000,
+  /** A node that is gone: its Lease ages, and a gap in the watch starts the count again. */
+  agingMs: 2 * Math.max(...TIMINGS.map(({ takeoverAfter }) => durationMs(takeoverAfter))),
+  /** Before the next start of a process that has ended often. */
+  restartPauseMs: 5_000,
+  /** Boots, answers, a process until it is ready. */
+  startMs: 3_000,
+};
+const BOUND_MS = Object.values(BOUND).reduce((sum, ms) => sum + ms, 0);
