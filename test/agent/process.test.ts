@@ -89,10 +89,11 @@ describe.each([
   test('a stopped shim is killed with its group once it has been silent for half a second', async () => {
     const { bench, agent, shim } = await running(DAEMON);
     process.kill(shim.pid, 'SIGSTOP');
-    const from = bootClock.nowMs();
-    await agent.setDeadline(inMs(30_000));
-    expect(await bench.alive()).toEqual([]);
-    expect(bootClock.nowMs() - from).toBeLessThan(1_000);
+    const told = agent.setDeadline(inMs(30_000));
+    // Half a second of silence, then killWithin, which is 1 s by default. That nothing is left is looked at twice before
+    // it is said, which may take longer on a busy machine.
+    await until('nothing of it is left', async () => (await bench.alive()).length === 0, 1_500);
+    await told;
   });
 
   test('a stopped shim does not outlive the deadline: the agent kills as well', async () => {
