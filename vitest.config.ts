@@ -8,7 +8,8 @@ export default defineConfig({
     reporters: ['default', './test/reporter.ts'],
     // Processes, not threads: tests start children that die with their parent, and use signals.
     pool: 'forks',
-    maxWorkers: 4,
+    // One more than the cores of the smallest machine: with more, tests wait for each other instead of what they test.
+    maxWorkers: 3,
     testTimeout: 30_000,
     // A cold API server on a busy machine; a build of the tools has its own progress and limit.
     hookTimeout: 180_000,
