@@ -578,6 +578,8 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
       ...(unfit === undefined ? {} : { reason: unfit.reason }),
       ...(message === undefined ? {} : { message: message.slice(0, 1024) }),
       ...(seen.disk.state === 'mounted' && seen.disk.id !== undefined ? { diskId: seen.disk.id } : {}),
+      highestRead: 0,
+      neighbours: [],
     };
   }
 

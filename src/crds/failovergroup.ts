@@ -133,9 +133,11 @@ export const failoverGroupSpec = z.object({
   fencing: z
     .object({
       policy: z
-        .enum(['Lease'])
+        .enum(['Lease', 'Instance'])
         .default('Lease')
-        .describe('Which proofs are accepted that a lost node is out; see docs/protocol.md.'),
+        .describe(
+          'Which proofs are accepted that a lost node is out; see docs/protocol.md. Lease: its Lease has aged. Instance: EC2 says that it is stopped.',
+        ),
     })
     .prefault({})
     .describe('How a lost node is kept out.'),
@@ -160,20 +162,38 @@ export const failoverGroupSpec = z.object({
         .max(16)
         .default(['nfs4'])
         .describe('The file system types that may be mounted there.'),
+      heartbeat: z
+        .boolean()
+        .default(true)
+        .describe(
+          'Whether nodes also tell each other on this disk that they live, so that the service goes on while the API server is away.',
+        ),
     })
     .describe('The disk that only one node at a time may write.'),
   process: processSchema,
 });
 
-/** What the proofs of an epoch rest on, frozen when it is assigned. */
-const basis = z.object({
+const basisFields = {
   mountPath: z.string().max(1024),
   diskId: z.string().max(64).optional().describe('The random id on the shared disk.'),
+  heartbeat: z.boolean().default(false).describe('Whether the second channel, on the shared disk, is in force.'),
   nodes: z
     .array(
       z.object({ name: z.string().max(63), instanceId: z.string().max(32), takeoverAfterSeconds: z.number().int() }),
     )
     .max(16),
+};
+
+/** What the proofs of an epoch rest on, frozen when it is assigned. */
+const basis = z.object({
+  ...basisFields,
+  earlier: z
+    .array(z.object({ epoch: z.number().int().min(1), node: z.string().max(63), ...basisFields }))
+    .max(16)
+    .default([])
+    .describe(
+      'The earlier epochs that no Released, Rejoined or InstanceStopped has closed: the gate on the disk asks for the files of their nodes too.',
+    ),
 });
 export type Basis = z.output<typeof basis>;
 
@@ -199,7 +219,7 @@ export const assignmentSchema = z
   );
 export type Assignment = z.output<typeof assignmentSchema>;
 
-export const PROOFS = ['Released', 'Rejoined', 'LeaseExpired'] as const;
+export const PROOFS = ['Released', 'Rejoined', 'LeaseExpired', 'InstanceStopped'] as const;
 export type Proof = (typeof PROOFS)[number];
 
 /** Milliseconds from the first sign that the move was needed, measured by the controller. */

@@ -94,6 +94,25 @@ export const groupReport = z.object({
   reason: z.string().max(64).optional().describe('Why it could not, in one word.'),
   message: z.string().max(1024).optional().describe('Why it could not, or what is wrong, for people.'),
   diskId: z.string().max(64).optional().describe('The random id found on the shared disk.'),
+  highestRead: z
+    .number()
+    .int()
+    .min(0)
+    .default(0)
+    .describe('The highest claim or epoch that it has read on the shared disk; 0 without a second channel.'),
+  neighbours: z
+    .array(
+      z.object({
+        name: z.string().max(63),
+        state: z
+          .enum(['seen', 'notSeen', 'unknown'])
+          .describe('seen: its record there says running and has changed within its own takeoverAfter.'),
+      }),
+    )
+    .max(16)
+    .default([])
+    .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['name'] })
+    .describe('The other nodes of the group, as it sees them on the shared disk.'),
 });
 export type GroupReport = z.output<typeof groupReport>;
 

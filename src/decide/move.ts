@@ -51,9 +51,12 @@ export function moveUnderWay({ seen, assignment, now }: Situation, proven: Extra
   const stored = seen.group.status?.move;
   if (stored && stored.epoch === undefined) return stored.reason === 'Stopping' ? restarted(now, assignment) : stored;
   if (assignment?.state === 'Stopping') return restarted(now, assignment);
-  const reason: GroupReason = { Released: 'NodeEnded', Rejoined: 'NodeRejoined', LeaseExpired: 'NodeLost' }[
-    proven.proof
-  ] as GroupReason;
+  const reason: GroupReason = {
+    Released: 'NodeEnded',
+    Rejoined: 'NodeRejoined',
+    LeaseExpired: 'NodeLost',
+    InstanceStopped: 'NodeLost',
+  }[proven.proof] as GroupReason;
   const loss = seen.loss?.epoch === assignment?.epoch ? seen.loss : undefined;
   return {
     ...optional('from', assignment?.node),
@@ -122,7 +125,8 @@ export function basisOf({ seen }: Situation, diskId: string | undefined): Assign
       },
     ];
   });
-  return { mountPath: spec.sharedDisk.mountPath, ...optional('diskId', diskId), nodes };
+  const { mountPath } = spec.sharedDisk;
+  return { mountPath, ...optional('diskId', diskId), heartbeat: false, nodes, earlier: [] };
 }
 
 /** `{key: value}`, or nothing: an optional property must not be there and undefined. */

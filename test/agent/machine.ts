@@ -138,7 +138,7 @@ export async function startMachine(
       const nodes = [{ name: node, instanceId, takeoverAfterSeconds: 3 }];
       const assignment: Assignment = {
         ...{ node, incarnation: held?.transitions ?? 0, epoch, state: 'Active' as const },
-        basis: { mountPath, diskId, nodes },
+        basis: { mountPath, diskId, heartbeat: false, nodes, earlier: [] },
         ...change,
       };
       await client.patchStatus(failoverGroups, namespace, groupName(node), { status: { ...status, assignment } });

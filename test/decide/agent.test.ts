@@ -6,7 +6,13 @@ import { type AgentPlan, type AgentSeen, planAgent, restartPauseMs, unfitness } 
 /** What the agent of node "a" does about one group. */
 
 const NOW = { ms: 10_000 };
-const BASIS: Assignment['basis'] = { mountPath: '/mnt/efs', diskId: 'disk-1', nodes: [] };
+const BASIS: Assignment['basis'] = {
+  mountPath: '/mnt/efs',
+  diskId: 'disk-1',
+  heartbeat: false,
+  nodes: [],
+  earlier: [],
+};
 const ASSIGNED: Assignment = { node: 'a', incarnation: 3, epoch: 7, state: 'Active', basis: BASIS };
 
 /** Node "a" may start epoch 7 of the group: all five conditions hold. */

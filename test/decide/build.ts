@@ -42,6 +42,8 @@ export function report(change: Partial<GroupReport> = {}): GroupReport {
     restarts: 0,
     fit: true,
     diskId: 'disk-1',
+    highestRead: 0,
+    neighbours: [],
     ...change,
   };
 }
@@ -101,6 +103,8 @@ export function assignment(change: Partial<Assignment> = {}): Assignment {
     basis: {
       mountPath: '/mnt/efs',
       diskId: 'disk-1',
+      heartbeat: false,
+      earlier: [],
       nodes: [{ name: 'server1', instanceId: 'i-1', takeoverAfterSeconds: 8 }],
     },
     ...change,

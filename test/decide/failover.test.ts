@@ -589,7 +589,10 @@ const TABLE: readonly Row[] = [
     when: 'the status was wiped and the report names no disk: the id is recorded at the next chance',
     seen: seen({
       group: group({
-        assignment: assignment({ state: 'Stopping', basis: { mountPath: '/mnt/efs', nodes: [] } }),
+        assignment: assignment({
+          state: 'Stopping',
+          basis: { mountPath: '/mnt/efs', heartbeat: false, nodes: [], earlier: [] },
+        }),
         diskId: '',
       }),
       nodes: [node('server1', { report: report({ ended: 3 }) }), spare],

@@ -122,6 +122,8 @@ export async function startReportingNode(
     restarts: 0,
     fit: true,
     diskId: 'disk-1',
+    highestRead: 0,
+    neighbours: [],
   };
   const write = async () => {
     const status = {
