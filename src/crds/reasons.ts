@@ -18,7 +18,8 @@ export const GROUP_REASONS = {
   ProcessRestarted: 'The process ended by itself and was started again in place. An Event alone.',
   NodeUnfit: 'The node that has the group says that it cannot start it.',
   DiskFailed: 'A DiskMonitor says that the shared disk fails on the active node.',
-  DiskFailedEverywhere: 'The shared disk fails on every node: moving would not help, so nothing is moved.',
+  DiskFailedEverywhere:
+    'The shared disk fails on every node, or did when the group left it a moment ago: nothing is moved.',
   NodeLost: 'The Lease of the node that had the group aged.',
   NodeRejoined: 'The node that had the group restarted or lost what it ran, and has come back.',
   NodeEnded: 'The node that had the group ended it by itself.',

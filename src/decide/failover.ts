@@ -6,6 +6,7 @@ import { assign, basisOf, destination, moveUnderWay, optional, provenAt, stop } 
 import type { Deed, GroupPlan } from './plan.ts';
 import { outness } from './proof.ts';
 import { type GroupSeen, groupReportOf, type NodeSeen, type Now, nodeSeen } from './seen.ts';
+import { fateOf } from './sharedfate.ts';
 import { type Situation, situationOf } from './situation.ts';
 import { timingOf } from './timing.ts';
 
@@ -243,7 +244,7 @@ function leaveNodeThatCannotStart(situation: Situation): GroupPlan | undefined {
 }
 
 function leaveFailedDisk(situation: Situation): GroupPlan | undefined {
-  const { seen, assignment, fitness } = situation;
+  const { seen, assignment } = situation;
   if (assignment?.state !== 'Active') return undefined;
   for (const monitor of seen.monitors) {
     const { onFailure } = monitor.spec;
@@ -251,24 +252,27 @@ function leaveFailedDisk(situation: Situation): GroupPlan | undefined {
     if (onFailure === 'Report' || disk?.state !== 'Failed') continue;
     const what = `DiskMonitor "${monitor.metadata.name}" fails on ${assignment.node}: ${disk.message ?? ''}`;
     if (onFailure === 'Stop') return stop(situation, 'DiskFailed', what, assignment.node);
-    if (fitness.some((other) => other.fit && other.name !== assignment.node))
-      return stop(situation, 'DiskFailed', what);
-    const everywhere = seen.group.spec.nodes.every(
-      (name) => diskReportOf(situation, name, monitor.metadata.name)?.state === 'Failed',
-    );
-    if (everywhere)
-      return {
-        reason: 'DiskFailedEverywhere',
-        message: `${what}; it fails on every node, so nothing is moved`,
-        deeds: [],
-      };
-    return {
-      reason: 'DiskFailed',
-      message: `${what}; no other node can take the group: ${listUnfit(situation)}`,
-      deeds: [],
-    };
+    const fate = fateOf(situation, monitor);
+    switch (fate.kind) {
+      case 'leave':
+        return stop(situation, 'DiskFailed', what, fate.to);
+      case 'wait':
+        return { reason: 'DiskFailed', message: `${what}; ${fate.message}`, deeds: [], ...whenKnown(fate) };
+      case 'shared': {
+        const message = `${what}; it fails on every node, so nothing is moved: ${fate.message}; look at the file system itself`;
+        return { reason: 'DiskFailedEverywhere', message, deeds: [], ...whenKnown(fate) };
+      }
+      case 'nowhere': {
+        const message = `${what}; no other node can take the group: ${listUnfit(situation)}`;
+        return { reason: 'DiskFailed', message, deeds: [] };
+      }
+    }
   }
   return undefined;
+}
+
+function whenKnown({ lookAgainAtMs }: { readonly lookAgainAtMs?: number }): { lookAgainAtMs?: number } {
+  return lookAgainAtMs === undefined ? {} : { lookAgainAtMs };
 }
 
 function waitForRelease(situation: Situation): GroupPlan | undefined {

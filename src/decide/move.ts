@@ -97,7 +97,7 @@ export function destination({ fitness, assignment }: Situation, move: Move): str
   const inNeed = fitness.filter((node) => node.inNeed).map((node) => node.name);
   if (move.to !== undefined && [...fit, ...inNeed].includes(move.to)) return move.to;
   if (move.to !== undefined && move.to === move.from) return undefined; // DiskMonitor with onFailure: Stop
-  const flees = move.reason === 'ProcessFailed' || move.reason === 'NodeUnfit';
+  const flees = move.reason === 'ProcessFailed' || move.reason === 'NodeUnfit' || move.reason === 'DiskFailed';
   return fit.find((name) => !flees || name !== assignment?.node) ?? fit[0] ?? inNeed[0];
 }
 

@@ -55,6 +55,10 @@ export interface GroupSeen {
   readonly loss: Loss | undefined;
   /** Where the process used up its restarts, under the present spec, and how long ago. */
   readonly failures: readonly Failure[];
+  /** Which nodes it left because of their disk, and how long ago. */
+  readonly diskFlights: readonly Failure[];
+  /** By DiskMonitor: since when this controller has seen its probes fail on the node that runs the group. */
+  readonly diskFailingSinceMs: Readonly<Record<string, number>>;
   /** When an unsettled release of the present epoch was first seen by us. */
   readonly unsettledSinceMs: number | undefined;
 }

@@ -48,6 +48,7 @@ interface Memory {
   move?: { readonly startedAt: string; readonly startMs: number };
   unsettled?: { readonly epoch: number; readonly sinceMs: number };
   loss?: Loss;
+  diskFailing?: { readonly epoch: number; readonly sinceMs: Readonly<Record<string, number>> };
   restarts?: { readonly epoch: number; readonly count: number };
   /** The version our own last write made. */
   written?: { readonly resourceVersion: string; readonly atMs: number };
@@ -107,10 +108,16 @@ export function createGroupReconciler(
       unassignedSinceMs: memory.unassignedSinceMs,
       moveStartMs: moveStartMs(group, memory, now),
       failures: failuresOf(group, now),
+      diskFlights: diskFlightsOf(group, now),
+      diskFailingSinceMs: {},
       unsettledSinceMs: undefined,
       loss: memory.loss,
     };
-    return { ...seen, unsettledSinceMs: unsettledSinceMs(seen, memory, now) };
+    return {
+      ...seen,
+      unsettledSinceMs: unsettledSinceMs(seen, memory, now),
+      diskFailingSinceMs: diskFailingSinceMs(seen, memory, now),
+    };
   }
 
   async function store(
@@ -332,13 +339,35 @@ function moveStartMs(group: FailoverGroup, memory: Memory, now: Now): number | u
  * Where the process used up its restarts under the present spec. By the wall clock, because it outlives this process: it
  * only keeps a group from going round, and nothing that is safe rests on it.
  */
-function failuresOf({ metadata, status }: FailoverGroup, now: Now): GroupSeen['failures'] {
+function failuresOf(group: FailoverGroup, now: Now): GroupSeen['failures'] {
+  return flightsOf(group, 'ProcessFailed', now).filter(({ generation }) => generation === group.metadata.generation);
+}
+
+/** Which nodes it left because of their disk; by the wall clock, for the same reason. */
+function diskFlightsOf(group: FailoverGroup, now: Now): GroupSeen['diskFlights'] {
+  return flightsOf(group, 'DiskFailed', now).filter(({ node, to }) => node !== to);
+}
+
+function flightsOf({ status }: FailoverGroup, why: GroupReason, now: Now) {
   const moves = [...(status?.move ? [status.move] : []), ...(status?.history ?? [])];
-  return moves.flatMap(({ from, reason, generation, message, startedAt }) => {
-    if (reason !== ('ProcessFailed' satisfies GroupReason) || from === undefined || generation !== metadata.generation)
-      return [];
-    return [{ node: from, agoMs: Math.max(0, Date.parse(now.iso) - Date.parse(startedAt)), message }];
+  return moves.flatMap(({ from, to, reason, generation, message, startedAt }) => {
+    if (reason !== why || from === undefined) return [];
+    return [{ node: from, to, generation, agoMs: Math.max(0, Date.parse(now.iso) - Date.parse(startedAt)), message }];
   });
+}
+
+/** By our own sight of the holder's report, from the first failed probe on. */
+function diskFailingSinceMs({ group, nodes, monitors }: GroupSeen, memory: Memory, now: Now): Record<string, number> {
+  const assignment = group.status?.assignment;
+  if (!assignment) return {};
+  const before = memory.diskFailing?.epoch === assignment.epoch ? memory.diskFailing.sinceMs : {};
+  const disks = nodes.find(({ name }) => name === assignment.node)?.node?.status?.report?.disks ?? [];
+  const failing = disks.filter(({ name, state }) => {
+    return (state === 'Failing' || state === 'Failed') && monitors.some(({ metadata }) => metadata.name === name);
+  });
+  const sinceMs = Object.fromEntries(failing.map(({ name }) => [name, before[name] ?? now.ms]));
+  memory.diskFailing = { epoch: assignment.epoch, sinceMs };
+  return sinceMs;
 }
 
 function unsettledSinceMs(seen: GroupSeen, memory: Memory, now: Now): number | undefined {

@@ -89,6 +89,8 @@ export function createNodeReconciler({ api, world, clock, recorder, leading }: N
         unassignedSinceMs: undefined,
         moveStartMs: undefined,
         failures: [],
+        diskFlights: [],
+        diskFailingSinceMs: {},
         unsettledSinceMs: undefined,
         loss: undefined,
       };

@@ -212,6 +212,8 @@ export function seen(change: Partial<GroupSeen> & { nodes: readonly NodeSeen[] }
     unassignedSinceMs: undefined,
     moveStartMs: undefined,
     failures: [],
+    diskFlights: [],
+    diskFailingSinceMs: { diskw: NOW.ms - 60_000 },
     unsettledSinceMs: undefined,
     loss: undefined,
     ...change,
