@@ -188,7 +188,15 @@ const basisFields = {
 const basis = z.object({
   ...basisFields,
   earlier: z
-    .array(z.object({ epoch: z.number().int().min(1), node: z.string().max(63), ...basisFields }))
+    .array(
+      z.object({
+        epoch: z.number().int().min(1),
+        node: z.string().max(63),
+        incarnation: z.number().int().min(0).optional().describe('Of that node, when it was assigned.'),
+        bootId: z.string().max(64).optional().describe('Of that node, when it was assigned.'),
+        ...basisFields,
+      }),
+    )
     .max(16)
     .default([])
     .describe(
@@ -263,6 +271,17 @@ export const failoverGroupStatus = z.object({
   observedGeneration: observedGeneration.optional(),
   activeNode: z.string().max(63).optional().describe('The node that serves the group now.'),
   diskId: z.string().max(64).optional().describe('The random id on the shared disk, recorded at the first start.'),
+  neverAssigned: z
+    .boolean()
+    .optional()
+    .describe(
+      'True until the first assignment. Lost with the status, so that a lost status is not taken for a new group.',
+    ),
+  rollCall: z
+    .string()
+    .max(64)
+    .optional()
+    .describe('The status was lost: nothing is assigned before every node has named this in its report, or is out.'),
   assignment: assignmentSchema.optional(),
   move: move.optional().describe('The move under way, or the last one.'),
   history: z.array(move).max(10).default([]).describe('The moves before, newest first.'),

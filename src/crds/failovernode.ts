@@ -113,6 +113,11 @@ export const groupReport = z.object({
     .default([])
     .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['name'] })
     .describe('The other nodes of the group, as it sees them on the shared disk.'),
+  rollCall: z
+    .string()
+    .max(64)
+    .optional()
+    .describe("The group's status.rollCall, where it has seen one: what it says here is later than the loss."),
 });
 export type GroupReport = z.output<typeof groupReport>;
 

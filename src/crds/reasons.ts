@@ -12,6 +12,10 @@ export const GROUP_REASONS = {
   WaitingToSettle: 'The node has ended the process, but its disk did not take the end; it is given time.',
   WaitingForLease: 'The node does not answer; its Lease must age before it may be fenced.',
   NodeOutOfTouch: 'The node that has the group does not renew its Lease. It may still serve.',
+  SeenOnDisk:
+    'The node that has the group does not renew its Lease, but others see it live on the shared disk. It serves on; nothing is moved.',
+  DiskUnread:
+    'The Lease of the node aged, but nobody can tell from the shared disk whether it still runs. Nothing is moved.',
   AllNodesOutOfTouch: 'No node renews its Lease: the trouble is more likely here than there. Nothing is moved.',
   NoFitNode: 'No node can take the group; the message says why for each.',
   ProcessFailed: 'The process failed more often than restart.limit allows.',
@@ -26,8 +30,12 @@ export const GROUP_REASONS = {
   NodeCordoned: 'spec.schedulable of the node that had the group is false.',
   NodeDeleted: 'The FailoverNode of the node that had the group is gone or going.',
   NodeRemoved: 'spec.nodes does not name the node that had the group any more.',
+  ProofMissing:
+    'An aged Lease does not count, because disk or second channel was changed; the message says what would.',
+  EpochClaimed: 'Another record on the shared disk claims this epoch or a later one: the next epoch is above it.',
   Requested: 'Somebody asked for the move.',
   Startup: 'The group is started for the first time, or after it was stopped.',
+  StatusLost: 'The status was lost; every node is asked what it runs before anything is assigned.',
   Adopted: 'The status was lost; it was made again from what the nodes report.',
   MoveRefused: 'A move that somebody asked for cannot be carried out; the message says why.',
   Fenced: 'The Lease of a lost node was fenced: it cannot start anything before it has ended everything.',
@@ -74,6 +82,7 @@ export const NODE_REASONS = {
   InstanceMismatch: FITNESS_REASONS.InstanceMismatch,
   Cordoned: 'The node is cordoned; its agent is in touch.',
   Unknown: 'The Lease of the node could not be read.',
+  MixedChannels: 'Groups with and without a second channel share the node: a fence for one ends the other.',
 } as const satisfies Record<string, string>;
 export type NodeReason = keyof typeof NODE_REASONS;
 

@@ -24,6 +24,7 @@ Conditions, events and \`status.move\` use one set of words. This page is that t
 | \`Available\` | FailoverGroup | The process runs and has passed its startup probe. |
 | \`Degraded\` | FailoverGroup | No other node could take the group now. Does not change \`Ready\`. |
 | \`SourceDestCheckOff\` | VipResource | The source/destination check is off on the interfaces of all nodes of the group. |
+| \`MixedChannels\` | FailoverNode | Groups with and without a second channel share the node. Absent otherwise. |
 | \`Reconciling\` | every kind | The controller is at work, or waits for something that may come by itself. Absent otherwise. |
 | \`Stalled\` | FailoverGroup, FailoverNode, VipResource | Waiting cannot mend it: a person must change something. Absent otherwise. |
 
