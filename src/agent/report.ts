@@ -4,6 +4,7 @@ import type { Log } from '../base/log.ts';
 import type { FailoverNode, NodeReport } from '../crds/failovernode.ts';
 import type { KubeApi, MergePatch } from '../kube/api.ts';
 import { Conflict } from '../kube/errors.ts';
+import { sameJson } from '../kube/mergepatch.ts';
 import { failoverNodes } from '../kube/resources.ts';
 
 /** Writes this node's report. It is on the way of every planned move, so it goes out at once; never two at a time. */
@@ -132,17 +133,4 @@ function isPassing(stored: NodeReport | undefined, report: NodeReport): boolean 
       return sameJson(before, group);
     return group.state === 'Starting' || group.state === 'Stopping' || sameJson(before, group);
   });
-}
-
-function sameJson(a: unknown, b: unknown): boolean {
-  return canonical(a) === canonical(b);
-}
-
-/** Fields in alphabetical order; those that are undefined are not there, as in JSON. */
-function canonical(value: unknown): string {
-  return JSON.stringify(value, (_, item: unknown) =>
-    typeof item === 'object' && item !== null && !Array.isArray(item)
-      ? Object.fromEntries(Object.entries(item).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : item,
-  );
 }

@@ -54,14 +54,19 @@ export interface KubeObject<Spec, Status> {
   readonly status?: Status | undefined;
 }
 
+/** Made once: zod compiles a schema at its first use, which takes longer than many uses. */
+const envelopeSchema = z.looseObject({
+  metadata: objectMeta,
+  spec: z.unknown().optional(),
+  status: z.unknown().optional(),
+});
+
 /** Reads an object of `definition` as the API server returned it; throws zod's error, which names the field. */
 export function parseObject<Spec extends z.ZodType, Status extends z.ZodType>(
   definition: KindDefinition<Spec, Status>,
   raw: unknown,
 ): KubeObject<z.output<Spec>, z.output<Status>> {
-  const envelope = z
-    .looseObject({ metadata: objectMeta, spec: z.unknown().optional(), status: z.unknown().optional() })
-    .parse(raw);
+  const envelope = envelopeSchema.parse(raw);
   const spec = definition.spec.parse(envelope.spec);
   const status = envelope.status === undefined ? undefined : definition.status.parse(envelope.status);
   return { metadata: envelope.metadata, spec, status };

@@ -1,4 +1,3 @@
-import { z } from 'zod';
 import type { Stored } from './api.ts';
 
 /** How an object is named in caches and queues: `namespace/name`. */
@@ -11,21 +10,18 @@ export function splitKey(key: string): { namespace: string; name: string } {
   return { namespace: key.slice(0, slash), name: key.slice(slash + 1) };
 }
 
-const rawNames = z.looseObject({
-  metadata: z.looseObject({
-    name: z.string().catch(''),
-    namespace: z.string().catch(''),
-    uid: z.string().catch(''),
-    resourceVersion: z.string().catch(''),
-  }),
-});
-
 /** What the server always fills in, also on an object whose kind's schema refuses it. */
 export function rawNamesOf(raw: unknown): { key: string; uid: string; resourceVersion: string } {
-  const names = rawNames.safeParse(raw);
-  if (!names.success) return { key: '/', uid: '', resourceVersion: '' };
-  const { name, namespace, uid, resourceVersion } = names.data.metadata;
-  return { key: `${namespace}/${name}`, uid, resourceVersion };
+  const metadata = fieldOf(raw, 'metadata');
+  const text = (name: string) => {
+    const value = fieldOf(metadata, name);
+    return typeof value === 'string' ? value : '';
+  };
+  return { key: `${text('namespace')}/${text('name')}`, uid: text('uid'), resourceVersion: text('resourceVersion') };
+}
+
+function fieldOf(value: unknown, name: string): unknown {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined;
 }
 
 export function rawKey(raw: unknown): string {

@@ -6,7 +6,7 @@ type Json = unknown;
  * leaves out is set to null, which removes it; lists are replaced whole. A value that is undefined counts as left out.
  */
 export function mergePatch(before: Json, after: Json): Json | undefined {
-  if (!isObject(before) || !isObject(after)) return isEqual(before, after) ? undefined : after;
+  if (!isObject(before) || !isObject(after)) return sameJson(before, after) ? undefined : after;
   const patch: Record<string, Json> = {};
   for (const key of new Set([...Object.keys(before), ...Object.keys(after)])) {
     if (after[key] === undefined) {
@@ -19,10 +19,14 @@ export function mergePatch(before: Json, after: Json): Json | undefined {
   return Object.keys(patch).length === 0 ? undefined : patch;
 }
 
-function isEqual(a: Json, b: Json): boolean {
-  if (Array.isArray(a) && Array.isArray(b)) return a.length === b.length && a.every((item, i) => isEqual(item, b[i]));
-  if (isObject(a) && isObject(b)) return mergePatch(a, b) === undefined;
-  return a === b;
+/** Whether the two are the same as JSON: the order of fields does not count, and one that is undefined is not there. */
+export function sameJson(a: Json, b: Json): boolean {
+  if (a === b) return true;
+  if (Array.isArray(a) && Array.isArray(b)) return a.length === b.length && a.every((item, i) => sameJson(item, b[i]));
+  if (!isObject(a) || !isObject(b)) return false;
+  for (const key of Object.keys(a)) if (!sameJson(a[key], b[key])) return false;
+  for (const key of Object.keys(b)) if (b[key] !== undefined && a[key] === undefined) return false;
+  return true;
 }
 
 function isObject(value: Json): value is Record<string, Json> {

@@ -34,7 +34,7 @@ export interface Reflector<T> {
   /** The object as last heard of, which may be old: see {@link lastAliveMs}. Undefined too while it is unreadable. */
   get(key: string): T | undefined;
   /** All readable objects. */
-  list(): T[];
+  list(): readonly T[];
   /** Why an object that exists cannot be read. */
   problem(key: string): string | undefined;
   /** All of them. */
@@ -79,6 +79,8 @@ class ListWatch<T extends Stored> implements Reflector<T> {
   readonly #random: () => number;
   readonly #log: Log;
   readonly #entries = new Map<string, Entry<T>>();
+  /** The readable ones, until one changes: every look at the world asks for them. */
+  #list: readonly T[] | undefined;
   /** Where the next watch begins; undefined when a list is needed. */
   #resourceVersion: string | undefined;
   #synced = false;
@@ -106,8 +108,9 @@ class ListWatch<T extends Stored> implements Reflector<T> {
   gaps = () => this.#gaps;
   failure = () => this.#failure;
 
-  list(): T[] {
-    return [...this.#entries.values()].flatMap(({ object }) => (object === undefined ? [] : [object]));
+  list(): readonly T[] {
+    this.#list ??= [...this.#entries.values()].flatMap(({ object }) => (object === undefined ? [] : [object]));
+    return this.#list;
   }
 
   problems(): { key: string; message: string }[] {
@@ -205,6 +208,7 @@ class ListWatch<T extends Stored> implements Reflector<T> {
     if (before && before.uid !== uid) this.#drop(key);
     const entry = this.#read(key, uid, resourceVersion, raw);
     this.#entries.set(key, entry);
+    this.#list = undefined;
     this.#tell(key, entry.object, before?.uid === uid ? before.object : undefined);
     return key;
   }
@@ -224,6 +228,7 @@ class ListWatch<T extends Stored> implements Reflector<T> {
     const before = this.#entries.get(key);
     if (!before) return;
     this.#entries.delete(key);
+    this.#list = undefined;
     this.#tell(key, undefined, before.object);
   }
 
