@@ -11,6 +11,7 @@ import type {
   WatchOptions,
 } from '../../src/kube/api.ts';
 import { AlreadyExists, Conflict, Expired, NotFound, Unanswered } from '../../src/kube/errors.ts';
+import { sameJson } from '../../src/kube/mergepatch.ts';
 import type { Chance } from './chance.ts';
 import { Actor, type Time } from './time.ts';
 
@@ -130,7 +131,7 @@ export class ApiServer {
       );
     }
     const after = to(before);
-    if (JSON.stringify(after) === JSON.stringify(before)) return before; // as the server does: no write, no event
+    if (sameJson(before, after)) return before; // as the server does: no write, no event
     return this.#write(plural, before, after, writer);
   }
 
@@ -150,8 +151,8 @@ export class ApiServer {
   }
 
   #write(plural: string, before: Raw | undefined, after: Record<string, unknown>, writer: string): Raw {
-    const copy = JSON.parse(JSON.stringify(after)) as Raw;
-    const stored: Raw = { ...copy, metadata: { ...copy.metadata, resourceVersion: String(++this.#version) } };
+    const { metadata } = after as Raw;
+    const stored = { ...after, metadata: { ...metadata, resourceVersion: String(++this.#version) } } as Raw;
     const finalizers = stored.metadata['finalizers'] as string[] | undefined;
     if (stored.metadata['deletionTimestamp'] !== undefined && (finalizers ?? []).length === 0) {
       this.#drop(plural, stored, writer);
@@ -195,6 +196,15 @@ export class ApiServer {
   get chance(): Chance {
     return this.#chance;
   }
+}
+
+/** What is sent, as JSON carries it. */
+function asJson<T>(value: T): T {
+  if (typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) return value.map(asJson) as T;
+  const copy: Record<string, unknown> = {};
+  for (const [key, part] of Object.entries(value)) if (part !== undefined) copy[key] = asJson(part);
+  return copy as T;
 }
 
 const T0 = '2026-11-23T11:00:00.000Z';
@@ -243,7 +253,8 @@ export class SimKube implements KubeApi, WatchApi {
     return { items: raws.map((raw) => this.#parse(r, raw)), unreadable: [] };
   };
 
-  create = async <T extends Stored>(r: Resource<T>, namespace: string, body: Draft, o: CallOptions = {}) => {
+  create = async <T extends Stored>(r: Resource<T>, namespace: string, draft: Draft, o: CallOptions = {}) => {
+    const body = asJson(draft);
     const doing = `create ${r.kind} ${body.metadata.name}`;
     const raw = await this.#call(
       doing,
@@ -254,7 +265,8 @@ export class SimKube implements KubeApi, WatchApi {
     return this.#parse(r, raw);
   };
 
-  replace = async <T extends Stored>(r: Resource<T>, namespace: string, body: Draft, o: CallOptions = {}) => {
+  replace = async <T extends Stored>(r: Resource<T>, namespace: string, draft: Draft, o: CallOptions = {}) => {
+    const body = asJson(draft);
     const { name } = body.metadata;
     const version = this.#version(r, 'replace', body.metadata['resourceVersion']);
     const put = (before: Raw) => ({
@@ -273,7 +285,7 @@ export class SimKube implements KubeApi, WatchApi {
     patch: Readonly<Record<string, unknown>>,
     o: CallOptions = {},
   ) =>
-    this.#patch(r, namespace, name, patch, o, 'patchStatus', (before) => ({
+    this.#patch(r, namespace, name, patch, o, 'patchStatus', (before, patch) => ({
       ...before,
       status: merged(before['status'], patch['status']),
     }));
@@ -285,7 +297,7 @@ export class SimKube implements KubeApi, WatchApi {
     patch: Readonly<Record<string, unknown>>,
     o: CallOptions = {},
   ) =>
-    this.#patch(r, namespace, name, patch, o, 'patchMetadata', (before) => {
+    this.#patch(r, namespace, name, patch, o, 'patchMetadata', (before, patch) => {
       const { resourceVersion: _, ...change } = patch['metadata'] as Record<string, unknown>;
       return { ...before, metadata: merged(before.metadata, change) };
     });
@@ -379,14 +391,16 @@ export class SimKube implements KubeApi, WatchApi {
     r: Resource<T>,
     namespace: string,
     name: string,
-    patch: Readonly<Record<string, unknown>>,
+    sent: Readonly<Record<string, unknown>>,
     o: CallOptions,
     verb: string,
-    to: (before: Raw) => Record<string, unknown>,
+    to: (before: Raw, patch: Readonly<Record<string, unknown>>) => Record<string, unknown>,
   ): Promise<T> {
+    const patch = asJson(sent);
     const carried = (patch['metadata'] as Record<string, unknown> | undefined)?.['resourceVersion'];
     const version = this.#version(r, verb, carried);
-    const act = () => this.#server.change(r.plural, namespace, name, version, to, this.#actor.name);
+    const change = (before: Raw) => to(before, patch);
+    const act = () => this.#server.change(r.plural, namespace, name, version, change, this.#actor.name);
     return this.#parse(r, await this.#call(`${verb} ${r.kind} ${name}`, o, act, true));
   }
 

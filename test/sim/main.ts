@@ -61,6 +61,7 @@ async function one(seed: number): Promise<void> {
 
 async function many(from: number, count: number): Promise<void> {
   const beganMs = performance.now();
+  const before = process.cpuUsage();
   const failed: Run[] = [];
   let [events, simulatedMs, epochs, seeds] = [0, 0, 0, 0];
   for (let seed = from; seed < from + count; seed += 1) {
@@ -77,9 +78,11 @@ async function many(from: number, count: number): Promise<void> {
   }
   const heapMb = Math.round(process.memoryUsage().heapUsed / 1e6);
   const seconds = (performance.now() - beganMs) / 1000;
+  const { user, system } = process.cpuUsage(before);
+  const cpuMs = Math.round((user + system) / 1000 / Math.max(1, seeds));
   const hours = simulatedMs / 3_600_000;
   console.log(
-    `${seeds} seeds, ${failed.length} failed; ${events} events, ${epochs} epochs, ${hours.toFixed(1)} hours of simulated time in ${seconds.toFixed(1)} s; ${heapMb} MB`,
+    `${seeds} seeds, ${failed.length} failed; ${events} events, ${epochs} epochs, ${hours.toFixed(1)} hours of simulated time in ${seconds.toFixed(1)} s, ${cpuMs} ms of processor a seed; ${heapMb} MB`,
   );
   process.exitCode = failed.length > 0 ? 1 : 0;
 }

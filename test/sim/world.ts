@@ -8,6 +8,7 @@ import { SharedDisk } from './disk.ts';
 import { CALM, type Profile, profileFrom, SHORTEST, startFaults, type Timing } from './faults.ts';
 import { Invariants, type Violation } from './invariants.ts';
 import { Machine, NAMESPACE } from './machine.ts';
+import { parseOnce } from './parsing.ts';
 import type { Rule } from './rules.ts';
 import { Actor, BusyLoop, Time, withOwnWorld } from './time.ts';
 
@@ -30,6 +31,8 @@ export interface Run {
   /** Epochs that came and went. */
   readonly epochs: number;
 }
+
+parseOnce();
 
 const NODES = 2;
 const CONTROLLERS = 2;
