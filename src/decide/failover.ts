@@ -1,14 +1,18 @@
-import { type Assignment, MOVE_TO_ANNOTATION, type Move, RELEASE_FINALIZER } from '../crds/failovergroup.ts';
+import { MOVE_TO_ANNOTATION, type Move, RELEASE_FINALIZER } from '../crds/failovergroup.ts';
 import type { GroupReport } from '../crds/failovernode.ts';
 import type { GroupReason } from '../crds/reasons.ts';
+import { leaveClaimedEpoch } from './claimedepoch.ts';
 import { hasAged, isInTouch } from './fitness.ts';
 import { assign, basisOf, destination, moveUnderWay, optional, provenAt, stop } from './move.ts';
+import { diskView, isPromised, livesOnDisk } from './neighbours.ts';
+import { missingProof } from './openepochs.ts';
+import { holdWhileOutOfTouch, waitForRelease, whenOutOfTouch } from './outoftouch.ts';
 import type { Deed, GroupPlan } from './plan.ts';
 import { outness } from './proof.ts';
-import { type GroupSeen, groupReportOf, type NodeSeen, type Now, nodeSeen } from './seen.ts';
+import { type GroupSeen, groupReportOf, type Now, nodeSeen } from './seen.ts';
 import { fateOf } from './sharedfate.ts';
 import { type Situation, situationOf } from './situation.ts';
-import { timingOf } from './timing.ts';
+import { leadsTo } from './vip.ts';
 
 /** How long the first start waits for nodes that come earlier in the order, when they have not shown up yet. */
 export const STARTUP_PATIENCE_MS = 5_000;
@@ -29,6 +33,7 @@ const CHECKS: readonly Check[] = [
   moveAsRequested,
   leaveCordonedNode,
   leaveFailedProcess,
+  leaveClaimedEpoch,
   leaveNodeThatCannotStart,
   leaveFailedDisk,
   waitForRelease,
@@ -121,6 +126,9 @@ function assignNext(situation: Situation): GroupPlan | undefined {
   const proven = outness(seen, assignment, now);
   if (!proven.out) return undefined;
   const move = moveUnderWay(situation, proven);
+  const missing = missingProof(seen, assignment, proven.proof);
+  if (missing !== undefined)
+    return { reason: 'ProofMissing', message: `Cannot start the group: ${missing}`, deeds: [], move };
   const chosen = destination(situation, move);
   if (!chosen) return { ...noFitNode(situation, `Cannot start the group after ${proven.message}`), move };
   const diskId =
@@ -155,7 +163,7 @@ function stopAsWished(situation: Situation): GroupPlan | undefined {
 
 /**
  * The holder's Lease aged. Fencing it is the proof, but only when there is somewhere to go: when no other node is seen
- * alive either, the trouble is more likely ours.
+ * alive either, the trouble is more likely ours. With a second channel one that has read the disk must miss it there.
  */
 function fenceLostNode(situation: Situation): GroupPlan | undefined {
   const { seen, assignment, holder, now, wished, deleting, fitness } = situation;
@@ -167,12 +175,23 @@ function fenceLostNode(situation: Situation): GroupPlan | undefined {
     return { reason: 'WaitingForLease', message, deeds };
   }
   if (lease.kind === 'unknown' || isInTouch(holder, now)) return undefined;
-  if (!hasAged(holder, now)) return undefined;
+  if (!hasAged(holder, now) || livesOnDisk(seen, assignment, now)) return undefined;
   const elsewhere = fitness.some(({ name, fit, inNeed }) => (fit || inNeed) && name !== assignment.node);
   // One that is to end needs the proof as well, and then another node in touch is enough: the trouble is not ours. After
   // one that is deleted nothing starts, so nothing can be moved by a mistake.
   const wanted = wished ? elsewhere : deleting || seen.nodes.some((node) => isInTouch(node, now));
   if (!wanted) return hold(situation, `Cannot move the group from ${assignment.node}, whose Lease aged`);
+  if (wished) {
+    const missing = missingProof(seen, assignment, 'LeaseExpired');
+    if (missing !== undefined)
+      return {
+        reason: 'ProofMissing',
+        message: `Cannot move the group from ${assignment.node}: ${missing}`,
+        deeds: [],
+      };
+    const unread = diskView(seen, assignment, now).state === 'unknown' && !isPromised(seen.group, assignment);
+    if (unread) return undefined;
+  }
   return {
     reason: 'NodeLost',
     message: `${assignment.node} has not renewed its Lease for ${now.ms - lease.firstSeenMs} ms; it is fenced`,
@@ -275,29 +294,6 @@ function whenKnown({ lookAgainAtMs }: { readonly lookAgainAtMs?: number }): { lo
   return lookAgainAtMs === undefined ? {} : { lookAgainAtMs };
 }
 
-function waitForRelease(situation: Situation): GroupPlan | undefined {
-  const { assignment, holder, now } = situation;
-  if (assignment?.state !== 'Stopping') return undefined;
-  if (!holder || isInTouch(holder, now) || holder.lease.kind !== 'present') {
-    return {
-      reason: 'Stopping',
-      message: `waiting for ${assignment.node} to end epoch ${assignment.epoch}`,
-      deeds: [],
-      ...whenAged(holder),
-    };
-  }
-  return { reason: 'WaitingForLease', message: outOfTouchMessage(assignment, holder), deeds: [], ...whenAged(holder) };
-}
-
-function holdWhileOutOfTouch(situation: Situation): GroupPlan | undefined {
-  const { assignment, holder, now } = situation;
-  // Not yet seen to renew by this controller is no sign of trouble: it has just begun to look.
-  if (!assignment || holder?.lease.kind !== 'present' || isInTouch(holder, now)) return undefined;
-  if (holder.lease.changedMs === undefined && now.ms - holder.lease.firstSeenMs <= fenceAfterMs(holder))
-    return undefined;
-  return { reason: 'NodeOutOfTouch', message: outOfTouchMessage(assignment, holder), deeds: [], ...whenAged(holder) };
-}
-
 function waitForStart({ assignment, holder, name }: Situation): GroupPlan | undefined {
   if (!assignment) return undefined;
   const report = groupReportOf(holder, name);
@@ -337,12 +333,6 @@ const WHILE_STARTING: Readonly<Record<GroupReport['state'], string>> = {
   Stopping: 'is being stopped',
   Failed: 'has failed',
 };
-
-/** Whether every route of the VIP is known to lead to the node of this epoch; an unanswered AWS keeps what was known. */
-export function leadsTo(vip: GroupSeen['vips'][number], epoch: number): boolean {
-  if (vip.status?.target?.epoch !== epoch) return false;
-  return vip.status.conditions.some(({ type, status }) => type === 'Ready' && status === 'True');
-}
 
 function wishOf({ seen }: Situation): string | undefined {
   return seen.group.metadata.annotations[MOVE_TO_ANNOTATION];
@@ -393,25 +383,4 @@ function listUnfit({ fitness }: Situation): string {
 
 function nodeList({ seen }: Situation): string {
   return seen.group.spec.nodes.join(', ');
-}
-
-function outOfTouchMessage({ node }: Assignment, holder: NodeSeen): string {
-  if (holder.node === undefined)
-    return `there is no FailoverNode "${node}" any more, so its agent is not heard: create it again, with the same instance`;
-  return `${node} does not renew its Lease; it may still serve, and is fenced when the Lease has aged`;
-}
-
-function whenAged(holder: NodeSeen | undefined): { lookAgainAtMs?: number } {
-  if (holder?.lease.kind !== 'present') return {};
-  return { lookAgainAtMs: holder.lease.firstSeenMs + holder.lease.takeoverAfterMs };
-}
-
-/** While all is well: look again when the last renewal we saw would be too old. */
-function whenOutOfTouch(holder: NodeSeen | undefined): { lookAgainAtMs?: number } {
-  if (holder?.lease.kind !== 'present') return {};
-  return { lookAgainAtMs: (holder.lease.changedMs ?? holder.lease.firstSeenMs) + fenceAfterMs(holder) + 1 };
-}
-
-function fenceAfterMs(node: NodeSeen): number {
-  return node.node ? timingOf(node.node.spec.timing).fenceAfterMs : 0;
 }

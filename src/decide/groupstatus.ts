@@ -2,10 +2,11 @@ import type { ConditionWish } from '../crds/conditions.ts';
 import type { FailoverGroupStatus, Move } from '../crds/failovergroup.ts';
 import type { FitnessReason, GroupReason } from '../crds/reasons.ts';
 import { mergeConditions } from './conditions.ts';
-import { leadsTo } from './failover.ts';
 import { type Fitness, fitnessOf, hasAged, isSilent } from './fitness.ts';
+import { diskView } from './neighbours.ts';
 import type { GroupPlan } from './plan.ts';
 import { type GroupSeen, groupReportOf, type Now, nodeSeen } from './seen.ts';
+import { leadsTo } from './vip.ts';
 
 /** Moves that status remembers beside the last one. */
 const HISTORY = 10;
@@ -17,8 +18,9 @@ export function groupStatus(seen: GroupSeen, plan: GroupPlan, now: Now): Failove
   const holder = assignment && nodeSeen(seen, assignment.node);
   const report = groupReportOf(holder, seen.group.metadata.name);
   const said = assignment !== undefined && report?.epoch === assignment.epoch && report.state === 'Running';
-  // A node whose Lease has aged has ended what it ran, whatever it said before.
-  const running = said && !(holder && hasAged(holder, now));
+  const lives = assignment !== undefined && diskView(seen, assignment, now).state === 'seen';
+  // A node whose Lease has aged has ended what it ran, whatever it said before; but for one that lives on the disk.
+  const running = said && !(holder && hasAged(holder, now) && !lives);
   const fitness = seen.group.spec.nodes.map((name) =>
     fitnessOf(
       seen,
@@ -29,7 +31,7 @@ export function groupStatus(seen: GroupSeen, plan: GroupPlan, now: Now): Failove
   const move = movedOn(seen, plan, now);
   const diskId = stored?.diskId ?? plan.diskId;
   const { generation } = seen.group.metadata;
-  const silent = holder !== undefined && isSilent(holder, now);
+  const silent = holder !== undefined && isSilent(holder, now) && !lives;
   const service = !running || !report?.ready || plan.reason === 'RoutesPending' ? 'False' : silent ? 'Unknown' : 'True';
   const wishes = conditionsOf(plan, fitness, running ? assignment?.node : undefined, service);
   return {

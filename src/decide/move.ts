@@ -1,5 +1,6 @@
-import type { Assignment, Move } from '../crds/failovergroup.ts';
+import type { Assignment, Move, Proof } from '../crds/failovergroup.ts';
 import type { GroupReason } from '../crds/reasons.ts';
+import { type OpenEpoch, openAfter } from './openepochs.ts';
 import type { GroupPlan } from './plan.ts';
 import type { Outness } from './proof.ts';
 import { type GroupSeen, groupReportOf, type Now, nodeSeen } from './seen.ts';
@@ -17,7 +18,7 @@ export function assign(situation: Situation, node: string, move: Move, diskId: s
     ...(lease?.kind === 'present' && lease.bootId !== '' ? { bootId: lease.bootId } : {}),
     epoch,
     state: 'Active',
-    basis: basisOf(situation, diskId),
+    basis: basisOf(situation, diskId, opened(situation, move.proof)),
   };
   const steps = { ...move.steps, assignedMs: sinceStart(seen, move, now) };
   return {
@@ -97,22 +98,28 @@ export function destination({ fitness, assignment }: Situation, move: Move): str
   const inNeed = fitness.filter((node) => node.inNeed).map((node) => node.name);
   if (move.to !== undefined && [...fit, ...inNeed].includes(move.to)) return move.to;
   if (move.to !== undefined && move.to === move.from) return undefined; // DiskMonitor with onFailure: Stop
+  if (move.reason === 'EpochClaimed' && fit.includes(assignment?.node ?? '')) return assignment?.node;
   const flees = move.reason === 'ProcessFailed' || move.reason === 'NodeUnfit' || move.reason === 'DiskFailed';
   return fit.find((name) => !flees || name !== assignment?.node) ?? fit[0] ?? inNeed[0];
 }
 
-/** One above everything that the assignment and the reports name. */
+/** One above everything that the assignment, the reports, the disk as the nodes have read it, and the routes name. */
 function nextEpoch({ seen, name, assignment }: Situation): number {
   const named = seen.nodes.flatMap((node) => {
     const report = groupReportOf(node, name);
-    return report ? [report.ended, report.epoch] : [];
+    return report ? [report.ended, report.epoch, report.highestRead] : [];
   });
+  const routed = seen.vips.map((vip) => vip.status?.target?.epoch ?? 0);
   const moves = [seen.group.status?.move, ...(seen.group.status?.history ?? [])].map((move) => move?.epoch ?? 0);
-  return 1 + Math.max(0, assignment?.epoch ?? 0, ...named, ...moves);
+  return 1 + Math.max(0, assignment?.epoch ?? 0, ...named, ...moves, ...routed);
 }
 
 /** What the proofs of an epoch rest on, as it is now. */
-export function basisOf({ seen }: Situation, diskId: string | undefined): Assignment['basis'] {
+export function basisOf(
+  { seen }: Situation,
+  diskId: string | undefined,
+  earlier: OpenEpoch[] = [],
+): Assignment['basis'] {
   const { spec } = seen.group;
   const nodes = spec.nodes.flatMap((name) => {
     const node = nodeSeen(seen, name)?.node;
@@ -126,7 +133,12 @@ export function basisOf({ seen }: Situation, diskId: string | undefined): Assign
     ];
   });
   const { mountPath } = spec.sharedDisk;
-  return { mountPath, ...optional('diskId', diskId), heartbeat: false, nodes, earlier: [] };
+  return { mountPath, ...optional('diskId', diskId), heartbeat: false, nodes, earlier };
+}
+
+/** What stays open beside the next epoch. Without a proof there was no epoch before. */
+function opened({ seen, assignment }: Situation, proof: Proof | undefined): OpenEpoch[] {
+  return assignment && proof ? openAfter(seen, assignment, proof) : [];
 }
 
 /** `{key: value}`, or nothing: an optional property must not be there and undefined. */

@@ -1,4 +1,5 @@
 import type { Assignment, Proof } from '../crds/failovergroup.ts';
+import { livesOnDisk } from './neighbours.ts';
 import { type GroupSeen, groupReportOf, type NodeSeen, type Now, nodeSeen } from './seen.ts';
 
 /** Whether the node of an assignment is out, which alone allows the next epoch. docs/protocol.md has the table. */
@@ -16,7 +17,7 @@ export function outness(seen: GroupSeen, assignment: Assignment, now: Now): Outn
   return (
     released(seen, node, assignment, now) ??
     rejoined(seen, node, assignment, now) ??
-    leaseExpired(node, assignment) ??
+    leaseExpired(seen, node, assignment, now) ??
     NOT_OUT
   );
 }
@@ -56,9 +57,13 @@ function rejoined(seen: GroupSeen, node: NodeSeen, assignment: Assignment, now: 
   return unsettled(seen, assignment, now, 'Rejoined', message);
 }
 
-/** Nobody holds it and its incarnation has grown: it was fenced, whoever did it. */
-function leaseExpired(node: NodeSeen, assignment: Assignment): Outness | undefined {
+/**
+ * Nobody holds it and its incarnation has grown: it was fenced, whoever did it. Where it was fenced for another group
+ * and others see the node live by the disk, it serves this one until it comes back.
+ */
+function leaseExpired(seen: GroupSeen, node: NodeSeen, assignment: Assignment, now: Now): Outness | undefined {
   const { lease } = node;
   if (lease.kind !== 'present' || lease.holder !== '' || lease.incarnation <= assignment.incarnation) return undefined;
+  if (livesOnDisk(seen, assignment, now)) return undefined;
   return { out: true, proof: 'LeaseExpired', message: `the Lease of ${assignment.node} aged and was fenced` };
 }

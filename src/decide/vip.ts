@@ -77,6 +77,12 @@ export function needsRouting({ status }: VipResource, wish: VipWish): boolean {
   return status.routeTables.some(({ state }) => state !== 'InPlace');
 }
 
+/** Whether every route of the VIP is known to lead to the node of this epoch; an unanswered AWS keeps what was known. */
+export function leadsTo(vip: VipResource, epoch: number): boolean {
+  if (vip.status?.target?.epoch !== epoch) return false;
+  return vip.status.conditions.some(({ type, status }) => type === 'Ready' && status === 'True');
+}
+
 /** An older VipResource that holds the same address in one of the same tables. */
 export function olderTwinOf(vip: VipResource, all: readonly VipResource[]): VipSeen['olderTwin'] {
   for (const other of all) {

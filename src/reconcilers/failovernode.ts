@@ -4,12 +4,12 @@ import { RELEASE_FINALIZER } from '../crds/failovergroup.ts';
 import type { FailoverNode } from '../crds/failovernode.ts';
 import { nodeStatus } from '../decide/nodestatus.ts';
 import { outness } from '../decide/proof.ts';
-import type { GroupSeen, NodeSeen, Now } from '../decide/seen.ts';
+import type { GroupSeen, Now } from '../decide/seen.ts';
 import type { CallOptions, KubeApi } from '../kube/api.ts';
 import { LEASE_FINALIZER } from '../kube/lease.ts';
 import { mergePatch } from '../kube/mergepatch.ts';
 import { failoverNodes, leases } from '../kube/resources.ts';
-import { observeNode, type World } from './observe.ts';
+import { observeNode, observeNodes, type World } from './observe.ts';
 import type { Recorder } from './recorder.ts';
 
 export interface NodeReconcilerOptions {
@@ -44,7 +44,7 @@ export function createNodeReconciler({ api, world, clock, recorder, leading }: N
       );
       return;
     }
-    if (deletionTimestamp !== undefined && finalizers.includes(RELEASE_FINALIZER) && !isNeeded(node, seen, now)) {
+    if (deletionTimestamp !== undefined && finalizers.includes(RELEASE_FINALIZER) && !isNeeded(node, now)) {
       await letLeaseGo(namespace, name, call);
       const rest = finalizers.filter((one) => one !== RELEASE_FINALIZER);
       await api.patchMetadata(
@@ -77,13 +77,13 @@ export function createNodeReconciler({ api, world, clock, recorder, leading }: N
   }
 
   /** An assignment names it, and it is not proven out. */
-  function isNeeded({ metadata }: FailoverNode, seen: NodeSeen, now: Now): boolean {
+  function isNeeded({ metadata }: FailoverNode, now: Now): boolean {
     return world.groups.list().some((group) => {
       const assignment = group.status?.assignment;
       if (group.metadata.namespace !== metadata.namespace || assignment?.node !== metadata.name) return false;
       const look: GroupSeen = {
         group,
-        nodes: [seen],
+        nodes: observeNodes(world, group),
         monitors: [],
         vips: [],
         unassignedSinceMs: undefined,

@@ -43,11 +43,12 @@ export function observeNode(world: World, namespace: string, name: string): Node
   return { name, node, lease: observeLease(world, `${namespace}/${name}`), twin: node && olderTwinOf(world, node) };
 }
 
-/** The nodes of the spec in its order, then whoever else the assignment or a report ties to the group. */
+/** The nodes of the spec in its order, then whoever else the assignment, an open epoch or a report ties to the group. */
 export function observeNodes(world: World, group: FailoverGroup): NodeSeen[] {
   const { namespace, name } = group.metadata;
   const names = new Set(group.spec.nodes);
-  if (group.status?.assignment) names.add(group.status.assignment.node);
+  const assignment = group.status?.assignment;
+  if (assignment) for (const { node } of [assignment, ...assignment.basis.earlier]) names.add(node);
   for (const node of world.nodes.list()) {
     if (node.metadata.namespace !== namespace || names.has(node.metadata.name)) continue;
     const seen: NodeSeen = { name: node.metadata.name, node, lease: { kind: 'unknown' }, twin: undefined };

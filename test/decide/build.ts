@@ -111,6 +111,21 @@ export function assignment(change: Partial<Assignment> = {}): Assignment {
   };
 }
 
+/** The same with the second channel in force. */
+export function onDisk(change: Partial<Assignment> = {}): Assignment {
+  const plain = assignment(change);
+  return { ...plain, basis: { ...plain.basis, heartbeat: true } };
+}
+
+/** What a node reads of another on the shared disk. */
+export function reads(
+  name: string,
+  state: 'seen' | 'notSeen' | 'unknown',
+  change: Partial<GroupReport> = {},
+): GroupReport {
+  return report({ neighbours: [{ name, state }], highestRead: 3, ...change });
+}
+
 export interface GroupChange {
   readonly assignment?: Assignment | undefined;
   readonly move?: Move;
@@ -120,6 +135,9 @@ export interface GroupChange {
   readonly nodes?: readonly string[];
   readonly finalizers?: readonly string[];
   readonly diskId?: string;
+  readonly history?: readonly Move[];
+  readonly mountPath?: string;
+  readonly heartbeat?: boolean;
 }
 
 export function group(change: GroupChange = {}): FailoverGroup {
@@ -137,13 +155,14 @@ export function group(change: GroupChange = {}): FailoverGroup {
     spec: {
       nodes: change.nodes ?? ['server1', 'server2'],
       running: change.running ?? true,
-      sharedDisk: { mountPath: '/mnt/efs' },
+      sharedDisk: { mountPath: change.mountPath ?? '/mnt/efs', heartbeat: change.heartbeat ?? true },
       process: { command: ['/work/minio', 'server', '/mnt/efs'], user: 'minio' },
     },
     status: {
       ...(change.diskId === '' ? {} : { diskId: change.diskId ?? 'disk-1' }),
       ...(assigned ? { assignment: assigned } : {}),
       ...(change.move ? { move: change.move } : {}),
+      ...(change.history ? { history: change.history } : {}),
     },
   });
 }
