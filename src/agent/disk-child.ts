@@ -1,13 +1,13 @@
 import { spawnSync } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import {
   closeSync,
   constants,
-  fstatSync,
   fsyncSync,
   linkSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readFileSync,
   readSync,
   rmSync,
@@ -15,6 +15,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
+import type { FileRead } from '../decide/channel.ts';
 import { serveRequests } from './helper-loop.ts';
 import { onMount, type WrittenMount } from './mounts.ts';
 import { type DiskRecord, decodeRecord, encodeRecord, RECORD_BYTES } from './record.ts';
@@ -35,8 +36,14 @@ export type DiskAct =
   | { readonly type: 'prepare'; readonly directories: readonly string[] }
   | { readonly type: 'read'; readonly file: string }
   | { readonly type: 'write'; readonly file: string; readonly record: DiskRecord }
-  /** Everything handed to the kernel for this file system is on the server afterwards, then the record. */
-  | { readonly type: 'syncAndWrite'; readonly file: string; readonly record: DiskRecord }
+  /** Of all nodes but `own`: of those named, and of whoever else has a file there. */
+  | {
+      readonly type: 'readOthers';
+      readonly directory: string;
+      readonly nodes: readonly string[];
+      readonly own: string;
+    }
+  /** Everything handed to the kernel for this file system is on the server afterwards. */
   | { readonly type: 'sync' }
   | { readonly type: 'writeText'; readonly file: string; readonly text: string }
   | { readonly type: 'readLine'; readonly file: string };
@@ -63,9 +70,8 @@ function perform(mountPath: string, act: DiskAct): unknown {
       return readRecord(act.file);
     case 'write':
       return writeRecord(act.file, act.record);
-    case 'syncAndWrite':
-      syncFileSystem(mountPath);
-      return writeRecord(act.file, act.record);
+    case 'readOthers':
+      return readOthers(act.directory, act.nodes, act.own);
     case 'sync':
       return syncFileSystem(mountPath);
     case 'writeText':
@@ -120,23 +126,68 @@ function readIfThere(path: string): string | undefined {
 }
 
 function readRecord(path: string): DiskRecord | null {
+  const found = readBytes(path);
+  if (found === undefined || found.length === 0) return null; // or made by another node, never written
+  const record = decodeRecord(found);
+  if (record !== undefined) return record;
+  throw new Error(`Cannot read ${path}: it holds no valid record; remove it once nothing of the group runs`);
+}
+
+/** Undefined: there is no such file. */
+function readBytes(path: string): Buffer | undefined {
   let file: number;
   try {
     file = openSync(path, 'r');
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
   }
   try {
     const bytes = Buffer.alloc(RECORD_BYTES);
-    const count = readSync(file, bytes, 0, RECORD_BYTES, 0);
-    if (count === 0 && fstatSync(file).size === 0) return null; // made by another node, never written
-    const record = decodeRecord(bytes.subarray(0, count));
-    if (record === undefined)
-      throw new Error(`Cannot read ${path}: it holds no valid record; remove it once nothing of the group runs`);
-    return record;
+    return bytes.subarray(0, readSync(file, bytes, 0, RECORD_BYTES, 0));
   } finally {
     closeSync(file);
+  }
+}
+
+type ReadOutcome = FileRead extends infer Each ? (Each extends FileRead ? Omit<Each, 'node'> : never) : never;
+
+/** More are no nodes of one group, and reading them would keep the beat. */
+const FILES_MAX = 64;
+
+function readOthers(directory: string, nodes: readonly string[], own: string): FileRead[] {
+  // An NFS client calls a file .nfs… that is removed while it is open; no node's name begins with a dot.
+  const lying = readdirSync(directory, { withFileTypes: true }).flatMap((entry) =>
+    entry.isFile() && !entry.name.startsWith('.') ? [entry.name] : [],
+  );
+  const names = [...new Set([...nodes, ...lying])].filter((name) => name !== own);
+  const stray = names.find((name) => name.includes('/'));
+  if (stray !== undefined) throw new Error(`Cannot read ${directory}: ${JSON.stringify(stray)} is no node's name`);
+  if (names.length > FILES_MAX) throw new Error(`Cannot read ${directory}: ${names.length} files lie there`);
+  return names.map((node) => ({ node, ...readOther(join(directory, node)) }));
+}
+
+function readOther(path: string): ReadOutcome {
+  try {
+    const bytes = readBytes(path) ?? (madeEmpty(path) ? undefined : readBytes(path));
+    if (bytes === undefined) return { kind: 'missing' };
+    if (bytes.length === 0) return { kind: 'empty' };
+    const record = decodeRecord(bytes);
+    if (record !== undefined) return { kind: 'record', record };
+    return { kind: 'torn', content: createHash('sha256').update(bytes).digest('hex') };
+  } catch (error) {
+    return { kind: 'failed', message: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+/** A client may go on believing for a minute that a file is not there (nfs(5), lookupcache); O_EXCL asks the server. */
+function madeEmpty(path: string): boolean {
+  try {
+    closeSync(openSync(path, 'wx', 0o644));
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
   }
 }
 

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
+import type { ChannelRecord, FileRead } from '../decide/channel.ts';
 import type { DiskAct, DiskRequest } from './disk-child.ts';
-import { createHelper } from './helper.ts';
+import { createHelper, type Helper } from './helper.ts';
 import type { WrittenMount } from './mounts.ts';
 import type { DiskRecord } from './record.ts';
 
@@ -14,16 +15,19 @@ export interface Disk {
   id(create: boolean, timeoutMs: number): Promise<string | undefined>;
   /** Makes the directories that the group's files lie in. */
   prepare(group: string, timeoutMs: number): Promise<void>;
-  /** The highest epoch that this node's own file says it has ended; 0 without one. */
-  ended(group: string, timeoutMs: number): Promise<number>;
+  /** What this node's own file of the group says; undefined where it has never written one. */
+  own(group: string, timeoutMs: number): Promise<OwnRecord | undefined>;
   /**
-   * Syncs the file system, then writes `ended`: resolves once nothing of that epoch is under way any more. `on`: rejects
-   * where another mount, or another disk, is at its place by now.
+   * Writes this node's own file under a beat that was never there before, and resolves once the disk has it. `on`:
+   * rejects where another mount, or another disk, is at its place by now.
    */
-  syncAndEnd(end: EndOfEpoch, timeoutMs: number, on?: WrittenMount): Promise<void>;
-  /** Writes `ended` alone, for an epoch under which nothing ever ran. */
-  end(end: EndOfEpoch, timeoutMs: number): Promise<void>;
-  /** As in {@link syncAndEnd}, without the record. */
+  writeOwn(group: string, record: OwnRecord, timeoutMs: number, on?: WrittenMount): Promise<void>;
+  /**
+   * Opens afresh and reads the files of `nodes`, which are made, empty, where they are missing, and whatever else lies
+   * beside them, except our own. Each has its own outcome; rejects only where nothing at all was learned.
+   */
+  readOthers(group: string, nodes: readonly string[], timeoutMs: number, on?: WrittenMount): Promise<FileRead[]>;
+  /** Resolves once everything that was handed to the kernel for this file system is on the server; `on` as above. */
   sync(timeoutMs: number, on?: WrittenMount): Promise<void>;
   lockFile(group: string): string;
   /** Writes into the lock's file, which only its holder may do. */
@@ -33,26 +37,30 @@ export interface Disk {
   close(): void;
 }
 
-export interface EndOfEpoch {
-  readonly group: string;
-  readonly epoch: number;
-  readonly takeoverAfterSeconds: number;
-}
+/** The beat is given to it by its write. */
+export type OwnRecord = Omit<ChannelRecord, 'beat'>;
 
 export interface DiskOptions {
   readonly mountPath: string;
   readonly namespace: string;
   readonly node: string;
-  readonly recordFile: string;
+  /** Where the pids of its helper processes are kept. */
+  readonly recordFiles: { readonly disk: string; readonly channel: string };
   readonly clock: Clock;
 }
 
-export function openDisk({ mountPath, namespace, node, recordFile, clock }: DiskOptions): Disk {
-  const helper = createHelper({ script: 'disk-child', subject: mountPath, recordFile, clock });
-  const ask = (act: DiskAct, timeoutMs: number, on?: WrittenMount) => {
+export function openDisk({ mountPath, namespace, node, recordFiles, clock }: DiskOptions): Disk {
+  const open = (recordFile: string) => createHelper({ script: 'disk-child', subject: mountPath, recordFile, clock });
+  const helper = open(recordFiles.disk);
+  // Every access to the nodes' files goes through this one, so that at most one is under way to each; and none of them
+  // waits behind a sync or a lock's file.
+  const channel = open(recordFiles.channel);
+  const askOf = (one: Helper) => (act: DiskAct, timeoutMs: number, on?: WrittenMount) => {
     const request: DiskRequest = { mountPath, act, on };
-    return helper.ask(request, timeoutMs);
+    return one.ask(request, timeoutMs);
   };
+  const ask = askOf(helper);
+  const askChannel = askOf(channel);
   // `.pointsman/id` is a file, so a namespace of that name has its files under one that no namespace can have.
   const own = namespace === 'id' ? '.id' : namespace;
   const directory = (group: string) => join(mountPath, '.pointsman', own, group);
@@ -62,32 +70,28 @@ export function openDisk({ mountPath, namespace, node, recordFile, clock }: Disk
   // "Every write carries a beat that was never there before: a random mark of this agent's start, and a count."
   const mark = randomUUID();
   let beats = 0;
-  const endRecord = ({ epoch, takeoverAfterSeconds }: EndOfEpoch): DiskRecord => ({
-    version: 1,
-    state: 'ended',
-    ended: epoch,
-    claim: 0,
-    epoch,
-    beat: `${mark}-${++beats}`,
-    takeoverAfterSeconds,
-  });
   return {
-    warm: () => helper.warm(),
+    warm: () => {
+      helper.warm();
+      channel.warm();
+    },
     id: async (create, timeoutMs) => ((await ask({ type: 'id', create }, timeoutMs)) as string | null) ?? undefined,
     prepare: async (group, timeoutMs) => {
       const directories = [directory(group), join(mountPath, '.pointsman', '.locks', namespace)];
       await ask({ type: 'prepare', directories }, timeoutMs);
     },
-    ended: async (group, timeoutMs) => {
-      const record = (await ask({ type: 'read', file: ownFile(group) }, timeoutMs)) as DiskRecord | null;
-      return record?.ended ?? 0;
+    own: async (group, timeoutMs) => {
+      const record = (await askChannel({ type: 'read', file: ownFile(group) }, timeoutMs)) as DiskRecord | null;
+      return record ?? undefined;
     },
-    syncAndEnd: async (end, timeoutMs, on) => {
-      const file = ownFile(end.group);
-      await ask({ type: 'syncAndWrite', file, record: endRecord(end) }, timeoutMs, on);
+    writeOwn: async (group, { state, ended, claim, epoch, takeoverAfterSeconds }, timeoutMs, on) => {
+      const beat = `${mark}-${++beats}`;
+      const record: DiskRecord = { version: 1, state, ended, claim, epoch, beat, takeoverAfterSeconds };
+      await askChannel({ type: 'write', file: ownFile(group), record }, timeoutMs, on);
     },
-    end: async (end, timeoutMs) => {
-      await ask({ type: 'write', file: ownFile(end.group), record: endRecord(end) }, timeoutMs);
+    readOthers: async (group, nodes, timeoutMs, on) => {
+      const act: DiskAct = { type: 'readOthers', directory: directory(group), nodes, own: node };
+      return (await askChannel(act, timeoutMs, on)) as FileRead[];
     },
     sync: async (timeoutMs, on) => {
       await ask({ type: 'sync' }, timeoutMs, on);
@@ -98,6 +102,9 @@ export function openDisk({ mountPath, namespace, node, recordFile, clock }: Disk
     },
     lockHolder: async (group, timeoutMs) =>
       (await ask({ type: 'readLine', file: lockFile(group) }, timeoutMs)) as string,
-    close: () => helper.close(),
+    close: () => {
+      helper.close();
+      channel.close();
+    },
   };
 }

@@ -17,7 +17,7 @@ import {
 import type { KubeApi } from '../kube/api.ts';
 import { failoverGroups } from '../kube/resources.ts';
 import type { Addresses } from './address.ts';
-import type { Disk } from './disk.ts';
+import type { Disk, OwnRecord } from './disk.ts';
 import { createGroupAddresses } from './groupaddresses.ts';
 import { createGroupDisk } from './groupdisk.ts';
 import type { Host } from './host.ts';
@@ -405,11 +405,13 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
 
   /** Whether the disk took the end of `epoch`: everything synced where it was written, and the word of it. */
   async function takesEnd(epoch: number, limitMs: number): Promise<boolean> {
-    const end = { group: name, epoch, takeoverAfterSeconds: takeoverAfterSeconds() };
+    const untilMs = clock.nowMs() + limitMs;
+    const leftMs = () => Math.max(1, untilMs - clock.nowMs());
     try {
-      const [newest, ...others] = [...stillMounted(memory.written)].reverse();
-      for (const on of others) await context.disk(on.path).sync(limitMs, on);
-      if (newest !== undefined) await context.disk(newest.path).syncAndEnd(end, limitMs, newest);
+      const mounts = stillMounted(memory.written);
+      for (const on of mounts) await context.disk(on.path).sync(leftMs(), on);
+      const newest = mounts.at(-1);
+      if (newest !== undefined) await context.disk(newest.path).writeOwn(name, endOf(epoch), leftMs(), newest);
       return newest !== undefined;
     } catch (error) {
       log.warn('the disk does not take the end of the epoch', { epoch, error: describeError(error) });
@@ -444,9 +446,8 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
 
   /** For whoever reads the disk; nothing waits for it. */
   async function writeEnd(epoch: number): Promise<void> {
-    const end = { group: name, epoch, takeoverAfterSeconds: takeoverAfterSeconds() };
     await mountedDisk()
-      ?.end(end, SETTLE_LIMIT_MS)
+      ?.writeOwn(name, endOf(epoch), SETTLE_LIMIT_MS)
       .catch((error) => log.warn('cannot write the end to the disk', { epoch, error: describeError(error) }));
   }
 
@@ -484,11 +485,11 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
     try {
       for (const on of stillMounted(written)) {
         await context.disk(on.path).sync(SETTLE_LIMIT_MS, on);
-        const onDisk = await context
+        const own = await context
           .disk(on.path)
-          .ended(name, SETTLE_LIMIT_MS)
-          .catch(() => 0);
-        if (onDisk > memory.ended) remember({ ...memory, ended: onDisk });
+          .own(name, SETTLE_LIMIT_MS)
+          .catch(() => undefined);
+        if (own !== undefined && own.ended > memory.ended) remember({ ...memory, ended: own.ended });
       }
       return true;
     } catch (error) {
@@ -521,8 +522,9 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
     return context.disk(found.spec.sharedDisk.mountPath);
   }
 
-  function takeoverAfterSeconds(): number {
-    return Math.ceil(context.takeoverAfterMs() / 1000);
+  function endOf(epoch: number): OwnRecord {
+    const takeoverAfterSeconds = Math.ceil(context.takeoverAfterMs() / 1000);
+    return { state: 'ended', ended: epoch, claim: 0, epoch, takeoverAfterSeconds };
   }
 
   function remember(next: GroupMemory): void {

@@ -76,7 +76,7 @@ export function createGroupDisk({ clock, disk, mountAt, onChange }: GroupDiskOpt
       else {
         await on.prepare(name, READ_LIMIT_MS);
         // Where it cannot be read it is not known what has ended here: that is not the same as nothing.
-        ended = Math.max(ended, await on.ended(name, READ_LIMIT_MS));
+        ended = Math.max(ended, (await on.own(name, READ_LIMIT_MS))?.ended ?? 0);
         result = { id };
       }
     } catch (error) {

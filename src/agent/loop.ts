@@ -267,7 +267,8 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
   function disk(mountPath: string): Disk {
     let opened = disks.get(mountPath);
     if (opened === undefined) {
-      opened = parts.openDisk({ mountPath, namespace, node, recordFile: runDir.helper(`disk ${mountPath}`), clock });
+      const [forDisk, channel] = [runDir.helper(`disk ${mountPath}`), runDir.helper(`channel ${mountPath}`)];
+      opened = parts.openDisk({ mountPath, namespace, node, recordFiles: { disk: forDisk, channel }, clock });
       disks.set(mountPath, opened);
     }
     return opened;

@@ -1,5 +1,6 @@
 import { crc32 } from 'node:zlib';
 import { z } from 'zod';
+import type { ChannelRecord } from '../decide/channel.ts';
 
 /**
  * What a node says of itself on the shared disk, in `<mountPath>/.pointsman/<namespace>/<group>/<node>`: one record of
@@ -11,17 +12,12 @@ export const RECORD_BYTES = 512;
 const diskRecord = z.object({
   version: z.literal(1),
   state: z.enum(['claiming', 'running', 'idle', 'ended']),
-  /** The highest epoch this node has ended. */
   ended: z.number().int().min(0),
-  /** The highest epoch it has claimed; 0 without a gate. */
   claim: z.number().int().min(0),
-  /** The epoch it is in, or was in last. */
   epoch: z.number().int().min(0),
-  /** Never there before: a random mark of the agent's start, and a count. */
   beat: z.string().max(64),
-  /** How long this record must be left to age. */
   takeoverAfterSeconds: z.number().int().min(1),
-});
+} satisfies Record<keyof ChannelRecord | 'version', z.ZodType>);
 export type DiskRecord = z.output<typeof diskRecord>;
 
 const SUM_DIGITS = 8;

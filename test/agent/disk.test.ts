@@ -12,8 +12,8 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, describe, expect, onTestFinished, test } from 'vitest';
-import { type Disk, openDisk } from '../../src/agent/disk.ts';
+import { afterAll, afterEach, describe, expect, onTestFinished, test } from 'vitest';
+import { type Disk, type OwnRecord, openDisk } from '../../src/agent/disk.ts';
 import { createGroupDisk } from '../../src/agent/groupdisk.ts';
 import { createHelper, type Helper, Hung } from '../../src/agent/helper.ts';
 import { mountAt } from '../../src/agent/mounts.ts';
@@ -30,7 +30,10 @@ const directories: string[] = [];
 const mounts: string[] = [];
 afterEach(() => {
   for (const mount of mounts.splice(0)) execFileSync('umount', ['--lazy', mount]);
-  for (const directory of directories.splice(0)) rmSync(directory, { recursive: true });
+});
+// A probe that is closed after its test may still be writing.
+afterAll(() => {
+  for (const directory of directories.splice(0)) rmSync(directory, { recursive: true, maxRetries: 10 });
 });
 
 function newDirectory(): string {
@@ -48,11 +51,15 @@ function newMount(options = 'size=1m'): string {
 }
 
 function disk(mountPath: string, node = 'a', namespace = 'test'): Disk {
-  const recordFile = join(newDirectory(), 'helper.json');
-  const opened = openDisk({ mountPath, namespace, node, recordFile, clock: bootClock });
+  const files = newDirectory();
+  const recordFiles = { disk: join(files, 'disk.json'), channel: join(files, 'channel.json') };
+  const opened = openDisk({ mountPath, namespace, node, recordFiles, clock: bootClock });
   onTestFinished(() => opened.close());
   return opened;
 }
+
+const end = (epoch: number): OwnRecord => ({ state: 'ended', ended: epoch, claim: 0, epoch, takeoverAfterSeconds: 8 });
+const ended = async (opened: Disk, group = 'group') => (await opened.own(group, 5_000))?.ended;
 
 describe('the id of a disk', () => {
   test('is made once, whoever comes first, and is the same for every node', async () => {
@@ -69,13 +76,13 @@ describe('the id of a disk', () => {
   });
 });
 
-describe('the end of an epoch', () => {
-  test('stands in our own file, and is read back by the next agent', async () => {
+describe("a node's own file", () => {
+  test('says what was written last, and is read back by the next agent', async () => {
     const mountPath = newMount();
-    expect(await disk(mountPath).ended('group', 5_000)).toBe(0);
-    await disk(mountPath).syncAndEnd({ group: 'group', epoch: 7, takeoverAfterSeconds: 8 }, 5_000);
-    expect(await disk(mountPath).ended('group', 5_000)).toBe(7);
-    expect(await disk(mountPath, 'b').ended('group', 5_000)).toBe(0);
+    expect(await ended(disk(mountPath))).toBeUndefined();
+    await disk(mountPath).writeOwn('group', end(7), 5_000);
+    expect(await disk(mountPath).own('group', 5_000)).toMatchObject(end(7));
+    expect(await ended(disk(mountPath, 'b'))).toBeUndefined();
   });
 
   test('is written over the same bytes, with a beat that was never there before', async () => {
@@ -84,12 +91,12 @@ describe('the end of an epoch', () => {
     const file = join(mountPath, '.pointsman', 'test', 'group', 'a');
     const beats = [];
     for (const epoch of [7, 8]) {
-      await opened.syncAndEnd({ group: 'group', epoch, takeoverAfterSeconds: 8 }, 5_000);
+      await opened.writeOwn('group', end(epoch), 5_000);
       beats.push(decodeRecord(readFileSync(file))?.beat);
       expect(statSync(file).size).toBe(RECORD_BYTES);
     }
     const { ino } = statSync(file);
-    await disk(mountPath).end({ group: 'group', epoch: 8, takeoverAfterSeconds: 8 }, 5_000);
+    await disk(mountPath).writeOwn('group', end(8), 5_000);
     beats.push(decodeRecord(readFileSync(file))?.beat);
     expect(new Set(beats).size).toBe(3);
     expect(statSync(file).ino).toBe(ino);
@@ -99,19 +106,18 @@ describe('the end of an epoch', () => {
     const opened = disk(newMount(), 'a', namespace);
     const diskId = await opened.id(true, 5_000);
     await opened.prepare('group', 5_000);
-    await opened.syncAndEnd({ group: 'group', epoch: 7, takeoverAfterSeconds: 8 }, 5_000);
-    expect(await opened.ended('group', 5_000)).toBe(7);
+    await opened.writeOwn('group', end(7), 5_000);
+    expect(await ended(opened)).toBe(7);
     expect(await opened.id(false, 5_000)).toBe(diskId);
   });
 
-  test('is not taken by a disk that is full', async () => {
+  test('is not written by a disk that is full', async () => {
     const mountPath = newMount('size=4k');
     writeFileSync(join(mountPath, 'data'), Buffer.alloc(4096));
-    const ending = disk(mountPath).syncAndEnd({ group: 'g', epoch: 1, takeoverAfterSeconds: 8 }, 5_000);
-    await expect(ending).rejects.toThrow('ENOSPC');
+    await expect(disk(mountPath).writeOwn('g', end(1), 5_000)).rejects.toThrow('ENOSPC');
   });
 
-  test('is not taken by another mount than the one that was written to, nor by another disk there', async () => {
+  test('is not written on another mount than the one that is meant, nor on another disk there', async () => {
     const mountPath = newMount();
     const opened = disk(mountPath);
     const diskId = await opened.id(true, 5_000);
@@ -119,28 +125,87 @@ describe('the end of an epoch', () => {
     if (at.state !== 'mounted') throw new Error(at.message);
     const { id, device, fsType } = at.mount;
     const on = { path: mountPath, id, device, fsType, diskId };
-    const end = { group: 'g', epoch: 1, takeoverAfterSeconds: 8 };
     const wrong = [
       { ...on, id: id + 1 },
       { ...on, device: '0:1' },
       { ...on, diskId: 'other' },
     ];
     for (const other of wrong) {
-      await expect(opened.syncAndEnd(end, 5_000, other)).rejects.toThrow('Cannot use');
+      await expect(opened.writeOwn('g', end(1), 5_000, other)).rejects.toThrow('Cannot use');
+      await expect(opened.readOthers('g', [], 5_000, other)).rejects.toThrow('Cannot use');
       await expect(opened.sync(5_000, other)).rejects.toThrow('Cannot use');
     }
-    expect(await opened.ended('g', 5_000)).toBe(0);
-    await opened.syncAndEnd(end, 5_000, on);
-    expect(await opened.ended('g', 5_000)).toBe(1);
+    expect(await ended(opened, 'g')).toBeUndefined();
+    await opened.sync(5_000, on);
+    await opened.writeOwn('g', end(1), 5_000, on);
+    expect(await ended(opened, 'g')).toBe(1);
   });
 
-  test('is not taken, and nothing is made, by the bare directory under a mount point', async () => {
+  test('is not written, and nothing is made, in the bare directory under a mount point', async () => {
     const mountPath = newDirectory();
     const opened = disk(mountPath);
-    const ending = opened.syncAndEnd({ group: 'g', epoch: 1, takeoverAfterSeconds: 8 }, 5_000);
-    await expect(ending).rejects.toThrow('nothing is mounted there');
+    await expect(opened.sync(5_000)).rejects.toThrow('nothing is mounted there');
+    await expect(opened.writeOwn('g', end(1), 5_000)).rejects.toThrow('nothing is mounted there');
+    await expect(opened.readOthers('g', ['b'], 5_000)).rejects.toThrow('nothing is mounted there');
     await expect(opened.id(true, 5_000)).rejects.toThrow('nothing is mounted there');
     expect(readdirSync(mountPath)).toEqual([]);
+  });
+});
+
+describe("the other nodes' files", () => {
+  async function prepared(): Promise<{ mountPath: string; a: Disk; directory: string }> {
+    const mountPath = newMount();
+    const a = disk(mountPath, 'a');
+    await a.prepare('group', 5_000);
+    return { mountPath, a, directory: join(mountPath, '.pointsman', 'test', 'group') };
+  }
+
+  test('are read afresh each time, each with its own outcome, and made where they are missing', async () => {
+    const { mountPath, a, directory } = await prepared();
+    const b = disk(mountPath, 'b');
+    await a.writeOwn('group', end(1), 5_000);
+    await b.writeOwn('group', end(2), 5_000);
+    writeFileSync(join(directory, 'torn'), encodeRecord({ version: 1, ...end(3), beat: 'x' }).subarray(0, 100));
+    writeFileSync(join(directory, '.nfs0001'), '');
+    mkdirSync(join(directory, 'unreadable'));
+    mkdirSync(join(directory, 'no-file'));
+    const read = async () => await a.readOthers('group', ['b', 'c', 'unreadable'], 5_000);
+    const first = await read();
+    expect(first).toMatchObject([
+      { node: 'b', kind: 'record', record: end(2) },
+      { node: 'c', kind: 'missing' },
+      { node: 'unreadable', kind: 'failed', message: expect.stringContaining('EISDIR') },
+      { node: 'torn', kind: 'torn' },
+    ]);
+    expect(statSync(join(directory, 'c')).size).toBe(0);
+    expect(await read()).toMatchObject([first[0], { node: 'c', kind: 'empty' }, first[2], first[3]]);
+    await b.writeOwn('group', end(2), 5_000);
+    writeFileSync(join(directory, 'torn'), 'other');
+    const later = await read();
+    expect(later[0]).not.toEqual(first[0]);
+    expect(later[3]).not.toEqual(first[3]);
+  });
+
+  test('that hang keep nothing else from the disk, and are left to nobody', async () => {
+    const { mountPath, a, directory } = await prepared();
+    const diskId = await a.id(true, 5_000);
+    execFileSync('mkfifo', [join(directory, 'b')]);
+    const hanging = a.readOthers('group', ['b'], 5_000);
+    hanging.catch(() => {});
+    await a.sync(4_000);
+    expect(await a.id(false, 4_000)).toBe(diskId);
+    await expect(hanging).rejects.toThrow(Hung);
+    rmSync(join(directory, 'b'));
+    await a.writeOwn('group', end(1), 5_000);
+    expect(await a.readOthers('group', ['b'], 5_000)).toEqual([{ node: 'b', kind: 'missing' }]);
+    expect(readdirSync(mountPath)).toEqual(['.pointsman']);
+  });
+
+  test('are no more than a group can have nodes, and lie in its own directory', async () => {
+    const { a, directory } = await prepared();
+    await expect(a.readOthers('group', ['../other/b'], 5_000)).rejects.toThrow("no node's name");
+    for (let at = 0; at < 65; at += 1) writeFileSync(join(directory, `n${at}`), '');
+    await expect(a.readOthers('group', [], 5_000)).rejects.toThrow('65 files lie there');
   });
 });
 
@@ -169,7 +234,7 @@ describe('a record on the disk', () => {
 test('a node whose own record cannot be read does not know its disk, and does as soon as it can', async () => {
   const mountPath = newMount();
   const opened = disk(mountPath);
-  await opened.syncAndEnd({ group: 'group', epoch: 7, takeoverAfterSeconds: 8 }, 5_000);
+  await opened.writeOwn('group', end(7), 5_000);
   const file = join(mountPath, '.pointsman', 'test', 'group', 'a');
   const whole = readFileSync(file);
   writeFileSync(file, whole.subarray(0, 100));

@@ -1,3 +1,4 @@
+import type { ChannelRecord } from '../../src/decide/channel.ts';
 import type { Process } from './process.ts';
 import type { Time } from './time.ts';
 
@@ -11,11 +12,12 @@ export interface Landing {
 }
 
 /**
- * The shared disk: what is on it is replaced by every write of the server, as MinIO replaces what it keeps; each node's `ended`; the lock. A write that overwrites another's is an acknowledged write lost.
+ * The shared disk: what is on it is replaced by every write of the server, as MinIO replaces what it keeps; each node's file; the lock. A write that overwrites another's is an acknowledged write lost.
  */
 export class SharedDisk {
   id: string | undefined;
-  readonly ended = new Map<string, number>();
+  /** The nodes' files, by group and node: what each says of itself, or empty. */
+  readonly records = new Map<string, ChannelRecord | 'empty'>();
   lockHolder: Process | undefined;
   /** The file server keeps a dead client's lock until then. */
   lockedUntilMs = 0;

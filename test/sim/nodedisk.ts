@@ -1,6 +1,7 @@
-import type { Disk, openDisk } from '../../src/agent/disk.ts';
+import type { Disk, OwnRecord, openDisk } from '../../src/agent/disk.ts';
 import { Hung } from '../../src/agent/helper.ts';
 import type { Clock } from '../../src/base/clock.ts';
+import type { FileRead } from '../../src/decide/channel.ts';
 import type { Machine } from './machine.ts';
 import type { Actor } from './time.ts';
 
@@ -40,8 +41,17 @@ export function createDisk(machine: Machine, agent: Actor, clock: Clock): Return
     await ask(limitMs, () => {});
     while (machine.holdsWrites()) await clock.sleep(20);
   };
-  const end = (epoch: number) => {
-    disk.ended.set(machine.name, epoch);
+  const file = (group: string, node: string) => `${group}/${node}`;
+  const mark = `${agent.name}`;
+  let beats = 0;
+  const write = (group: string, record: OwnRecord) => {
+    disk.records.set(file(group, machine.name), { ...record, beat: `${mark}-${++beats}` });
+  };
+  const read = (group: string, node: string): FileRead => {
+    const found = disk.records.get(file(group, node));
+    if (found === undefined) disk.records.set(file(group, node), 'empty');
+    if (found === undefined) return { node, kind: 'missing' };
+    return found === 'empty' ? { node, kind: 'empty' } : { node, kind: 'record', record: found };
   };
   return {
     warm: () => {},
@@ -51,12 +61,21 @@ export function createDisk(machine: Machine, agent: Actor, clock: Clock): Return
         return disk.id;
       }),
     prepare: (_, limitMs) => ask(limitMs, () => {}),
-    ended: (_, limitMs) => ask(limitMs, () => disk.ended.get(machine.name) ?? 0),
-    syncAndEnd: async ({ epoch }, limitMs) => {
-      await synced(limitMs);
-      await ask(limitMs, () => end(epoch));
-    },
-    end: ({ epoch }, limitMs) => ask(limitMs, () => end(epoch)),
+    own: (group, limitMs) =>
+      ask(limitMs, () => {
+        const found = disk.records.get(file(group, machine.name));
+        return found === 'empty' ? undefined : found;
+      }),
+    writeOwn: (group, record, limitMs) => ask(limitMs, () => write(group, record)),
+    readOthers: (group, nodes, limitMs) =>
+      ask(limitMs, () => {
+        const lying = [...disk.records.keys()].flatMap((key) =>
+          key.startsWith(`${group}/`) ? [key.slice(group.length + 1)] : [],
+        );
+        return [...new Set([...nodes, ...lying])]
+          .filter((node) => node !== machine.name)
+          .map((node) => read(group, node));
+      }),
     sync: synced,
     lockFile: () => 'lock',
     signLock: (_, text, limitMs) =>
