@@ -1,4 +1,5 @@
 import type { SeededCloud } from '../tools/moto/seed.ts';
+import type { DiskFault } from './disk.ts';
 import type { Cut } from './router-plan.ts';
 import type { RunOptions, RunResult } from './run.ts';
 import type { Progress } from './steps.ts';
@@ -18,6 +19,7 @@ export interface InsideApi {
   execAt(place: PlaceName, command: readonly string[], options: RunOptions): Promise<RunResult>;
   attachDisk(server: ServerName): Promise<void>;
   detachDisk(server: ServerName): Promise<void>;
+  setDiskFault(server: ServerName, fault: DiskFault, ms: number): Promise<void>;
 
   startController(): Promise<void>;
   stopController(): Promise<void>;
@@ -45,6 +47,8 @@ export interface StartOptions {
     readonly apiserver: string;
     readonly kubectl: string;
     readonly minio: string;
+    /** Null: the disk is a tmpfs, which never fails. */
+    readonly faultydisk: string | null;
   };
 }
 

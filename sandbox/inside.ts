@@ -8,7 +8,7 @@ import { startMoto } from '../tools/moto/server.ts';
 import { followChanges } from './changes.ts';
 import { type ControlPlane, kubeconfig, startControlPlane } from './controlplane.ts';
 import { type DataPlane, makeDataPlane } from './dataplane.ts';
-import { attachDisk, detachDisk, makeDisk } from './disk.ts';
+import { attachDisk, detachDisk, makeDisk, setDiskFault } from './disk.ts';
 import { openBackdoor } from './ec2.ts';
 import { makeHypervisor } from './hypervisor.ts';
 import { AGENT_PROGRAM, INSIDE, type InsideApi, type StartOptions } from './inside-api.ts';
@@ -96,6 +96,7 @@ function makeApi(): InsideApi {
     execAt: (place, command, options) => tryRun([...inNetwork(place), ...command], options),
     attachDisk,
     detachDisk,
+    setDiskFault,
 
     startController: async () => there(controller, 'the controller').start(),
     stopController: async () => await there(controller, 'the controller').stop(),
@@ -117,12 +118,12 @@ function makeApi(): InsideApi {
 
 async function startVpc(
   step: Step,
-  { device, address, prefixLength }: StartOptions,
+  { device, address, prefixLength, tools }: StartOptions,
   servers: ReadonlyMap<ServerName, Server>,
   linked: Set<PlaceName>,
 ): Promise<void> {
   await step('network and shared disk', async () => {
-    await Promise.all([makeDisk(), makeRouter(), linkHost(device, address, prefixLength)]);
+    await Promise.all([makeDisk(tools.faultydisk ?? undefined), makeRouter(), linkHost(device, address, prefixLength)]);
     for (const place of ['client', 'controller'] as const) {
       await plugIn(place);
       linked.add(place);

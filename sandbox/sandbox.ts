@@ -8,6 +8,7 @@ import type { Bucket, FaultRule, TracedCall } from '../tools/faultproxy/faults.t
 import { toolPath } from '../tools/locate.ts';
 import type { SeededCloud } from '../tools/moto/seed.ts';
 import { makeCgroups } from './cgroup.ts';
+import type { DiskFault } from './disk.ts';
 import { enterSandbox, findServer } from './find.ts';
 import { AGENT_PROGRAM, INSIDE, type InsideApi, SANDBOX_MARK } from './inside-api.ts';
 import { childrenOf, listProcesses, type ProcessSeen } from './processes.ts';
@@ -112,6 +113,8 @@ export interface SandboxServer {
   processes(): ProcessSeen[];
   unmountDisk(): Promise<void>;
   mountDisk(): Promise<void>;
+  /** For this server alone, from now on; `none` heals. Only with `faultyDisk`. `ms`: of `slow`, for each call. */
+  setDiskFault(fault: DiskFault, ms?: number): Promise<void>;
   log(lines?: number): string;
 }
 
@@ -119,15 +122,22 @@ export interface SandboxOptions {
   readonly onProgress?: (progress: Progress) => void;
   /** false: agents and controller wait until they are started. Default: true. */
   readonly programs?: boolean;
+  /** The shared disk can be made to fail; its type is then `fuse.faultydisk`. Default: false. */
+  readonly faultyDisk?: boolean;
 }
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 
-export async function startSandbox({ onProgress = () => {}, programs = true }: SandboxOptions = {}): Promise<Sandbox> {
+export async function startSandbox({
+  onProgress = () => {},
+  programs = true,
+  faultyDisk = false,
+}: SandboxOptions = {}): Promise<Sandbox> {
   const step = stepper(onProgress);
   const [etcd, apiserver, kubectl, minio] = await Promise.all(
     (['etcd', 'kube-apiserver', 'kubectl', 'minio'] as const).map((name) => toolPath(name)),
   );
+  const faultydisk = faultyDisk ? await toolPath('faultydisk') : null;
   await toolPath('moto-python'); // a build is not part of any step's limit
   const child = spawnInside();
   const said = errorsOf(child);
@@ -140,7 +150,7 @@ export async function startSandbox({ onProgress = () => {}, programs = true }: S
     const inside = await connect<InsideApi>(`${root}${INSIDE.socket}`);
     inside.on('progress', (progress) => onProgress(progress as Progress));
     const { sandbox: address, prefixLength } = hostLinkAddresses(n);
-    const tools = { etcd: etcd!, apiserver: apiserver!, kubectl: kubectl!, minio: minio! }; // four were asked for
+    const tools = { etcd: etcd!, apiserver: apiserver!, kubectl: kubectl!, minio: minio!, faultydisk }; // four were asked for
     const [ids] = await Promise.all([
       inside.call.start({ address, prefixLength, device: 'host0', tools, cgroups }),
       ...(programs ? [step('build the programs', build, { limitMs: 120_000 })] : []),
@@ -209,6 +219,7 @@ function makeSandbox({ child, pid, root, device, address, inside, ids, kubectl }
       processes: () => serverProcesses(pid, name),
       unmountDisk: () => call.detachDisk(name),
       mountDisk: () => call.attachDisk(name),
+      setDiskFault: (fault, ms = 0) => call.setDiskFault(name, fault, ms),
       log: (lines) => tailOf(logFile(`${name}-agent`), lines),
     }),
     controller: {

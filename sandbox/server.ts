@@ -5,7 +5,7 @@ import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { clearCgroups, inCgroup } from './cgroup.ts';
-import { attachDisk, mountPointsOf } from './disk.ts';
+import { attachDisk, dropDisk, mountPointsOf } from './disk.ts';
 import { enterServer } from './find.ts';
 import { forgetNetwork, inNetwork, plugIn, setMac, unplug } from './network.ts';
 import { childrenOf, listProcesses } from './processes.ts';
@@ -101,6 +101,8 @@ export function makeServer(options: ServerOptions): Server {
     machine = undefined;
     await onLink(false);
     await unplug(name);
+    // Before its processes: one that waits for a disk that hangs could not be killed.
+    await dropDisk(name);
     process.kill(on.pid, 'SIGKILL');
     await on.gone;
     await forgetNetwork(name);

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { run } from './run.ts';
@@ -22,6 +22,7 @@ export async function findLacks(): Promise<Lack[]> {
     node(),
     go(),
     python(),
+    fuse(),
     ...IPROUTE2.map((program) => inPath(program, 'iproute2')),
     ...UTIL_LINUX.map((program) => inPath(program, program === 'mount' ? 'mount' : 'util-linux')),
   ]);
@@ -68,6 +69,12 @@ async function python(): Promise<Lack | undefined> {
   return { what: 'Python 3.9 or newer with venv', command: 'apt-get install python3 python3-venv' };
 }
 
+/** For the disk that fails on command. It is mounted without fusermount, so the device is all that is needed. */
+async function fuse(): Promise<Lack | undefined> {
+  if (existsSync('/dev/fuse')) return undefined;
+  return { what: 'FUSE (/dev/fuse)', command: 'modprobe fuse; in a container: run it with --device /dev/fuse' };
+}
+
 async function inPath(program: string, debianPackage: string): Promise<Lack | undefined> {
   const answer = await run('sh', ['-c', `command -v ${program}`], { timeoutMs: CHECK_TIMEOUT_MS });
   if (answer.code === 0) return undefined;
@@ -83,7 +90,7 @@ function merge(lacks: readonly Lack[]): Lack[] {
 
 /** The newest Go that one of the go.mod files asks for. */
 function newestGo(): string {
-  const versions = ['kubernetes', 'etcd', 'minio'].map((module) => {
+  const versions = ['kubernetes', 'etcd', 'minio', 'faultydisk'].map((module) => {
     const text = readFileSync(join(HERE, module, 'go.mod'), 'utf8');
     return /^go (\d+(?:\.\d+)*)$/m.exec(text)?.[1] ?? '1.21';
   });

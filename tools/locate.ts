@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { access, constants } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -47,7 +47,7 @@ export async function toolPath(name: ToolName, options: LocateOptions = {}): Pro
   tried.push(`cache: ${cached}: ${problem}`);
 
   const ended = (options.progress ?? showProgress()).start(
-    tool.kind === 'go' ? `Building ${name} ${tool.version}` : 'Making the Python environment of moto',
+    tool.kind === 'go' ? `Building ${name} ${versionOf(tool)}` : 'Making the Python environment of moto',
     tool.usuallySeconds,
   );
   const failure = await (tool.kind === 'go' ? buildGo(tool, cached, env) : buildVenv(tool, cached, env));
@@ -65,7 +65,7 @@ export function cachedPath(name: ToolName, env: NodeJS.ProcessEnv = process.env)
   const cache = join(env['XDG_CACHE_HOME'] || join(env['HOME'] || homedir(), '.cache'), 'pointsman');
   const tool: GoTool | VenvTool = TOOLS[name];
   return tool.kind === 'go'
-    ? join(cache, `${tool.module}-${tool.version}`, name)
+    ? join(cache, `${tool.module}-${versionOf(tool)}`, name)
     : join(cache, `moto-${requirementsHash(tool)}`, 'venv', 'bin', 'python');
 }
 
@@ -131,6 +131,14 @@ async function buildVenv(tool: VenvTool, python: string, env: NodeJS.ProcessEnv)
     env: { ...env, WANTED: tool.python, REQUIREMENTS: join(HERE, tool.requirements) },
     timeoutMs: BUILD_TIMEOUT_MS,
   });
+}
+
+function versionOf(tool: GoTool): string {
+  if (tool.version !== 'ours') return tool.version;
+  const folder = join(HERE, tool.module);
+  const hash = createHash('sha256');
+  for (const file of readdirSync(folder).toSorted()) hash.update(file).update(readFileSync(join(folder, file)));
+  return hash.digest('hex').slice(0, 12);
 }
 
 function requirementsHash(tool: VenvTool): string {

@@ -2,12 +2,13 @@
  * The real servers that the tests and the sandbox run, pinned. One row each; the Go modules beside this file pin the
  * same versions down to every dependency, by checksum.
  */
-export type ToolName = 'kube-apiserver' | 'kubectl' | 'etcd' | 'minio' | 'moto-python';
+export type ToolName = 'kube-apiserver' | 'kubectl' | 'etcd' | 'minio' | 'moto-python' | 'faultydisk';
 
 export interface GoTool {
   readonly kind: 'go';
   /** The folder under `tools/` whose go.mod pins it, and the first part of its directory in the cache. */
-  readonly module: 'kubernetes' | 'etcd' | 'minio';
+  readonly module: 'kubernetes' | 'etcd' | 'minio' | 'faultydisk';
+  /** `ours`: the folder is its source too, and the hash of that is the version. */
   readonly version: string;
   readonly package: string;
   readonly ldflags: string;
@@ -72,6 +73,15 @@ export const TOOLS = {
     ldflags: STRIP,
     envtestAsset: false,
     usuallySeconds: 190,
+  },
+  faultydisk: {
+    kind: 'go',
+    module: 'faultydisk',
+    version: 'ours',
+    package: '.',
+    ldflags: STRIP,
+    envtestAsset: false,
+    usuallySeconds: 10,
   },
   'moto-python': {
     kind: 'venv',
