@@ -15,7 +15,20 @@ export interface Ec2 {
   describeInstances(ids: readonly string[], call: Call): Promise<ReadonlyMap<string, Instance | 'missing'>>;
   setSourceDestCheck(networkInterfaceId: string, on: boolean, call: Call): Promise<void>;
   describeVpc(vpcId: string, call: Call): Promise<Vpc | 'missing'>;
+  /**
+   * StopInstances with Force and SkipOsShutdown: the machine is taken away from its operating system. One that is
+   * stopped already stays so, without an error. Answers the state that the instance has now.
+   */
+  stopInstance(id: string, call: Call): Promise<InstanceState>;
+  /** One that runs already runs on, without an error. Rejects with WrongState while it is still being stopped. */
+  startInstance(id: string, call: Call): Promise<InstanceState>;
+  /** By DryRun: resolves where the controller's role allows it, and rejects as the real call would. Changes nothing. */
+  mayChangePower(id: string, change: PowerChange, call: Call): Promise<void>;
+  /** Whether its attribute `disableApiStop` is on. */
+  isStopProtected(id: string, call: Call): Promise<boolean>;
 }
+
+export type PowerChange = 'stop' | 'start';
 
 export interface Call {
   /** How long the call may take, its own retries included. */

@@ -3,10 +3,10 @@ import { describeError, PersonNeededError, RetryError } from '../base/errors.ts'
 /**
  * What AWS says, in our words. Foreign codes appear in this file alone.
  *
- * Throttled and Unanswered pass by themselves; Denied, Missing and Refused need a person. An Unanswered call may have
- * been carried out all the same.
+ * Throttled, Unanswered and WrongState pass by themselves; Denied, Missing and Refused need a person. An Unanswered
+ * call may have been carried out all the same.
  */
-export type AwsError = Throttled | Unanswered | Denied | Missing | Refused;
+export type AwsError = Throttled | Unanswered | WrongState | Denied | Missing | Refused;
 
 /** Too many calls: slower, then again. */
 export class Throttled extends RetryError {
@@ -16,6 +16,11 @@ export class Throttled extends RetryError {
 /** No answer that says anything: a time-out, a lost connection, a 5xx, a page of HTML, no credentials to be had. */
 export class Unanswered extends RetryError {
   override name = 'Unanswered';
+}
+
+/** An instance is in a state that does not allow it, such as one that is to start and is still being stopped. */
+export class WrongState extends RetryError {
+  override name = 'WrongState';
 }
 
 /** The controller's role may not do this. */
@@ -37,6 +42,11 @@ export class Missing extends PersonNeededError {
 /** AWS understood and said no. */
 export class Refused extends PersonNeededError {
   override name = 'Refused';
+}
+
+/** Stop protection: the attribute `disableApiStop` of the instance is on. */
+export class StopProtected extends Refused {
+  override name = 'StopProtected';
 }
 
 /** ReplaceRoute on a route that is not there: CreateRoute is the call to make. */
@@ -62,6 +72,8 @@ export function awsError(error: unknown, deed: string, action: string): AwsError
   if (isNoSuchRoute(code, said)) return new NoSuchRoute(message, cause);
   if (isRouteExists(code)) return new RouteExists(message, cause);
   if (isMissing(code)) return new Missing(message, cause);
+  if (isStopProtected(code, said)) return new StopProtected(message, cause);
+  if (WRONG_STATE.has(code)) return new WrongState(message, cause);
   if (isUnanswered(code, status)) return new Unanswered(message, cause);
   return new Refused(message, cause);
 }
@@ -100,6 +112,8 @@ const DENIAL = new Set([
   'UnrecognizedClientException',
 ]);
 
+const WRONG_STATE = new Set(['IncorrectInstanceState', 'IncorrectState']);
+
 const MISSING = new Set(['FileSystemNotFound', 'MountTargetNotFound']);
 
 /** Codes that come with a 4xx now and then, although the service could not do its work. */
@@ -136,6 +150,19 @@ function isNoSuchRoute(code: string, said: string): boolean {
 
 function isRouteExists(code: string): boolean {
   return code === 'RouteAlreadyExists';
+}
+
+/**
+ * "The instance 'i-…' may not be stopped. Modify its 'disableApiStop' instance attribute and try again." The code is
+ * shared with other refusals.
+ */
+function isStopProtected(code: string, said: string): boolean {
+  return code === 'OperationNotPermitted' && said.includes('disableApiStop');
+}
+
+/** A DryRun that would have been carried out ends in this error, with status 412. */
+export function isDryRunPassed(error: unknown): boolean {
+  return readSdkError(error).code === 'DryRunOperation';
 }
 
 /** Without a status from the service nothing was said: time-outs, resets, name resolution, credentials, HTML. */

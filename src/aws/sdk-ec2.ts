@@ -1,6 +1,7 @@
 import {
   CreateRouteCommand,
   DeleteRouteCommand,
+  DescribeInstanceAttributeCommand,
   DescribeInstancesCommand,
   DescribeRouteTablesCommand,
   DescribeVpcAttributeCommand,
@@ -14,11 +15,24 @@ import {
   type InstanceNetworkInterface as SdkInterface,
   type Route as SdkRoute,
   type RouteTable as SdkRouteTable,
+  type InstanceStateChange as SdkStateChange,
   type Vpc as SdkVpc,
+  StartInstancesCommand,
+  StopInstancesCommand,
 } from '@aws-sdk/client-ec2';
-import type { Call, Ec2, Instance, NetworkInterface, Route, RouteOrder, RouteTable, Vpc } from './ec2.ts';
+import type {
+  Call,
+  Ec2,
+  Instance,
+  InstanceState,
+  NetworkInterface,
+  Route,
+  RouteOrder,
+  RouteTable,
+  Vpc,
+} from './ec2.ts';
 import { INSTANCE_STATES } from './ec2.ts';
-import { awsError, Missing, Unanswered } from './errors.ts';
+import { awsError, isDryRunPassed, Missing, Unanswered } from './errors.ts';
 
 export interface SdkEc2Options {
   readonly region: string;
@@ -37,6 +51,9 @@ export interface SdkEc2 extends Ec2 {
 const URGENT_ATTEMPT_MS = 2_500;
 const PATIENT_ATTEMPT_MS = 10_000;
 const CONNECT_MS = 1_000;
+
+/** An operating system that hangs, or stands still, is not asked: StopInstances, SkipOsShutdown. */
+const TAKE_POWER = { Force: true, SkipOsShutdown: true };
 
 /** "You can specify up to 200 values per request": DescribeRouteTables, Filters. */
 const FILTER_VALUES = 200;
@@ -145,6 +162,41 @@ export function createSdkEc2(options: SdkEc2Options): SdkEc2 {
           toRead(call).send(new DescribeVpcAttributeCommand({ VpcId: vpcId, Attribute: name }), abort),
         );
       }
+    },
+
+    async stopInstance(id, call) {
+      const answer = await send(`stop instance ${id}`, 'ec2:StopInstances', call, (abort) =>
+        urgent.send(new StopInstancesCommand({ InstanceIds: [id], ...TAKE_POWER }), abort),
+      );
+      return stateAfter(id, answer.StoppingInstances);
+    },
+
+    async startInstance(id, call) {
+      const answer = await send(`start instance ${id}`, 'ec2:StartInstances', call, (abort) =>
+        urgent.send(new StartInstancesCommand({ InstanceIds: [id] }), abort),
+      );
+      return stateAfter(id, answer.StartingInstances);
+    },
+
+    async mayChangePower(id, change, call) {
+      const action = change === 'stop' ? 'ec2:StopInstances' : 'ec2:StartInstances';
+      await send(`${change} instance ${id}`, action, call, async (abort) => {
+        const asked = { InstanceIds: [id], DryRun: true };
+        try {
+          if (change === 'stop') await patient.send(new StopInstancesCommand({ ...asked, ...TAKE_POWER }), abort);
+          else await patient.send(new StartInstancesCommand(asked), abort);
+        } catch (error) {
+          if (!isDryRunPassed(error)) throw error;
+        }
+      });
+    },
+
+    async isStopProtected(id, call) {
+      const deed = `read the stop protection of instance ${id}`;
+      const answer = await send(deed, 'ec2:DescribeInstanceAttribute', call, (abort) =>
+        patient.send(new DescribeInstanceAttributeCommand({ InstanceId: id, Attribute: 'disableApiStop' }), abort),
+      );
+      return answer.DisableApiStop?.Value ?? false;
     },
 
     close() {
@@ -262,16 +314,23 @@ function route(from: SdkRoute): Route {
   };
 }
 
+function stateAfter(id: string, changes: readonly SdkStateChange[] | undefined): InstanceState {
+  const change = changes?.find(({ InstanceId }) => InstanceId === id);
+  return stateOf(id, change?.CurrentState?.Name);
+}
+
+function stateOf(id: string | undefined, name: string | undefined): InstanceState {
+  const state = INSTANCE_STATES.find((known) => known === name);
+  if (state === undefined) throw new Unanswered(`Cannot look at instance ${id}: its state ${name} is not known`);
+  return state;
+}
+
 function instance(from: SdkInstance): Instance {
   const interfaces = from.NetworkInterfaces ?? [];
   const primary = interfaces.find((candidate) => candidate.Attachment?.DeviceIndex === 0)?.NetworkInterfaceId;
-  const state = INSTANCE_STATES.find((known) => known === from.State?.Name);
-  if (state === undefined) {
-    throw new Unanswered(`Cannot look at instance ${from.InstanceId}: its state ${from.State?.Name} is not known`);
-  }
   return {
     id: from.InstanceId ?? '',
-    state,
+    state: stateOf(from.InstanceId, from.State?.Name),
     ...(from.StateReason?.Code ? { stateReason: from.StateReason.Code } : {}),
     zone: from.Placement?.AvailabilityZone ?? '',
     vpcId: from.VpcId ?? '',

@@ -1,7 +1,15 @@
-import { EC2Client, StartInstancesCommand, StopInstancesCommand } from '@aws-sdk/client-ec2';
+import { EC2Client, ModifyInstanceAttributeCommand } from '@aws-sdk/client-ec2';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Call, Ec2 } from '../../src/aws/ec2.ts';
-import { Denied, Missing, NoSuchRoute, RouteExists, Throttled, Unanswered } from '../../src/aws/errors.ts';
+import {
+  Denied,
+  Missing,
+  NoSuchRoute,
+  RouteExists,
+  StopProtected,
+  Throttled,
+  Unanswered,
+} from '../../src/aws/errors.ts';
 import type { SeededCloud } from '../../tools/moto/seed.ts';
 import { type Ec2Fault, FakeEc2 } from '../fakes/ec2.ts';
 import { CREDENTIALS, type Emulator, REGION, startEmulator } from './emulator.ts';
@@ -25,8 +33,7 @@ afterAll(async () => await aws?.stop());
 interface Subject {
   readonly ec2: Ec2;
   fail(fault: Ec2Fault): void;
-  stopServer1(): Promise<void>;
-  startServer1(): Promise<void>;
+  protectServer1(on: boolean): Promise<void>;
 }
 
 describe.each([
@@ -69,9 +76,9 @@ describe.each([
 
   test('a route to an instance that is stopped is a black hole until it runs again', async () => {
     await ec2.createRoute(order(eni1), CALL);
-    await subject.stopServer1();
+    await ec2.stopInstance(cloud.server1.instanceId, CALL);
     expect(await route()).toMatchObject({ target: eni1, state: 'blackhole' });
-    await subject.startServer1();
+    await ec2.startInstance(cloud.server1.instanceId, CALL);
     expect(await route()).toMatchObject({ target: eni1, state: 'active' });
   });
 
@@ -114,6 +121,58 @@ describe.each([
     expect(seen).toMatchObject({ interfaces: [{ sourceDestCheck: false }] });
   });
 
+  const server1 = async () => {
+    const { instanceId } = cloud.server1;
+    return (await ec2.describeInstances([instanceId], CALL)).get(instanceId);
+  };
+
+  test('an instance is stopped by a user, once, and started again, once', async () => {
+    const { instanceId } = cloud.server1;
+    expect(await ec2.stopInstance(instanceId, CALL)).toBe('stopping');
+    expect(await server1()).toMatchObject({ state: 'stopped', stateReason: 'Client.UserInitiatedShutdown' });
+    expect(await ec2.stopInstance(instanceId, CALL)).toBe('stopped');
+    expect(await ec2.startInstance(instanceId, CALL)).toBe('pending');
+    expect(await server1()).toMatchObject({ state: 'running' });
+    expect(await ec2.startInstance(instanceId, CALL)).toBe('running');
+  });
+
+  test('a stop whose answer is lost has been carried out, and can be asked for again', async () => {
+    const { instanceId } = cloud.server1;
+    subject.fail({ verb: 'stopInstance', fault: 'lostReply' });
+    await expect(ec2.stopInstance(instanceId, CALL)).rejects.toThrow(Unanswered);
+    expect(await server1()).toMatchObject({ state: 'stopped' });
+    expect(await ec2.stopInstance(instanceId, CALL)).toBe('stopped');
+  });
+
+  test('a protected instance is not stopped, and the protection is seen before', async () => {
+    const { instanceId } = cloud.server1;
+    expect(await ec2.isStopProtected(instanceId, CALL)).toBe(false);
+    await subject.protectServer1(true);
+    expect(await ec2.isStopProtected(instanceId, CALL)).toBe(true);
+    await expect(ec2.stopInstance(instanceId, CALL)).rejects.toThrow(StopProtected);
+    await expect(ec2.mayChangePower(instanceId, 'stop', CALL)).rejects.toThrow(StopProtected);
+    expect(await server1()).toMatchObject({ state: 'running' });
+    await subject.protectServer1(false);
+    expect(await ec2.stopInstance(instanceId, CALL)).toBe('stopping');
+  });
+
+  test('a dry run changes nothing, and is refused as the call would be', async () => {
+    const { instanceId } = cloud.server1;
+    await ec2.mayChangePower(instanceId, 'stop', CALL);
+    await ec2.mayChangePower(instanceId, 'start', CALL);
+    expect(await server1()).toMatchObject({ state: 'running' });
+    subject.fail({ verb: 'mayChangePower', fault: 'denied' });
+    await expect(ec2.mayChangePower(instanceId, 'stop', CALL)).rejects.toThrow(Denied);
+  });
+
+  test('an instance that does not exist cannot be stopped, started or asked about', async () => {
+    const nobody = 'i-00000000000000000';
+    await expect(ec2.stopInstance(nobody, CALL)).rejects.toThrow(Missing);
+    await expect(ec2.startInstance(nobody, CALL)).rejects.toThrow(Missing);
+    await expect(ec2.isStopProtected(nobody, CALL)).rejects.toThrow(Missing);
+    await expect(ec2.mayChangePower(nobody, 'stop', CALL)).rejects.toThrow(Missing);
+  });
+
   test('faults come back in our words', async () => {
     await ec2.createRoute(order(eni1), CALL);
     subject.fail({ verb: 'replaceRoute', fault: 'throttled' });
@@ -141,6 +200,8 @@ describe.each([
 const ACTIONS: Partial<Record<Ec2Fault['verb'], string>> = {
   replaceRoute: 'ReplaceRoute',
   describeRoutes: 'DescribeRouteTables',
+  stopInstance: 'StopInstances',
+  mayChangePower: 'StopInstances',
 };
 const FAULTS = {
   throttled: 'throttle',
@@ -151,21 +212,19 @@ const FAULTS = {
 } as const satisfies Record<Exclude<Ec2Fault['fault'], 'stale'>, string>;
 
 function sdkSubject(): Subject {
-  const power = async (command: StopInstancesCommand | StartInstancesCommand) => {
-    const client = new EC2Client({ region: REGION, endpoint: aws.moto.endpoint, credentials: CREDENTIALS });
-    // The union has no common overload of send.
-    await (command instanceof StopInstancesCommand ? client.send(command) : client.send(command));
-    client.destroy();
-  };
-  const InstanceIds = [cloud.server1.instanceId];
   return {
     ec2: aws.ec2,
     fail: ({ verb, fault, times }) => {
       if (fault === 'stale') throw new Error('moto is never stale');
       aws.proxy.rule({ action: ACTIONS[verb] ?? verb, fault: FAULTS[fault], times: times ?? 1 });
     },
-    stopServer1: () => power(new StopInstancesCommand({ InstanceIds })),
-    startServer1: () => power(new StartInstancesCommand({ InstanceIds })),
+    protectServer1: async (on) => {
+      const client = new EC2Client({ region: REGION, endpoint: aws.moto.endpoint, credentials: CREDENTIALS });
+      await client.send(
+        new ModifyInstanceAttributeCommand({ InstanceId: cloud.server1.instanceId, DisableApiStop: { Value: on } }),
+      );
+      client.destroy();
+    },
   };
 }
 
@@ -191,7 +250,6 @@ function fakeSubject(): Subject {
   return {
     ec2: fake,
     fail: (fault) => fake.fail(fault),
-    stopServer1: async () => fake.setInstanceState(cloud.server1.instanceId, 'stopped', 'Client.UserInitiatedShutdown'),
-    startServer1: async () => fake.setInstanceState(cloud.server1.instanceId, 'running'),
+    protectServer1: async (on) => fake.protectFromStop(cloud.server1.instanceId, on),
   };
 }

@@ -4,6 +4,7 @@ import type {
   Instance,
   InstanceState,
   NetworkInterface,
+  PowerChange,
   Route,
   RouteTable,
   Vpc,
@@ -14,8 +15,10 @@ import {
   Missing,
   NoSuchRoute,
   RouteExists,
+  StopProtected,
   Throttled,
   Unanswered,
+  WrongState,
 } from '../../src/aws/errors.ts';
 import { bootClock, type Clock } from '../../src/base/clock.ts';
 
@@ -23,7 +26,10 @@ export type Ec2Verb = Exclude<keyof Ec2, 'region'>;
 
 export interface Ec2Fault {
   readonly verb: Ec2Verb;
-  /** `stale`, of describeRoutes alone: the answer is what stood before the last change, as EC2's may be for a while. */
+  /**
+   * `stale`, of describeRoutes and describeInstances: the answer is what stood before the last change, as EC2's may be
+   * for a while.
+   */
   readonly fault: 'throttled' | 'denied' | 'unanswered' | 'hang' | 'lostReply' | 'stale';
   /** How many calls it takes. Default: 1. */
   readonly times?: number;
@@ -45,9 +51,17 @@ export class FakeEc2 implements Ec2 {
   readonly calls: FakeCall[] = [];
   /** Added to every call. */
   latencyMs = 0;
+  /** How long an instance is `stopping`, and how long `pending`; at 0 it is over when the call has answered. */
+  stopTakesMs = 0;
+  startTakesMs = 0;
+  /** The machine behind an instance has come into a state for good: its power is off, or on. */
+  onPower: (id: string, state: 'stopped' | 'running' | 'terminated') => void = () => {};
   readonly #clock: Clock;
   readonly #tables = new Map<string, Table>();
   readonly #instances = new Map<string, Instance>();
+  /** What stood before the last change of an instance. */
+  readonly #instancesBefore = new Map<string, Instance>();
+  readonly #stopProtected = new Set<string>();
   readonly #vpcs = new Map<string, Vpc>();
   readonly #faults: { fault: Ec2Fault; left: number }[] = [];
 
@@ -79,6 +93,7 @@ export class FakeEc2 implements Ec2 {
     const before = this.#instance(id);
     const { stateReason: _, primaryInterfaceId, ...rest } = before;
     const keepsInterfaces = state !== 'terminated';
+    this.#instancesBefore.set(id, before);
     this.#instances.set(id, {
       ...rest,
       state,
@@ -86,6 +101,16 @@ export class FakeEc2 implements Ec2 {
       ...(keepsInterfaces && primaryInterfaceId !== undefined ? { primaryInterfaceId } : {}),
       interfaces: keepsInterfaces ? before.interfaces : [],
     });
+    if (state === 'stopped' || state === 'running' || state === 'terminated') this.onPower(id, state);
+  }
+
+  instanceOf(id: string): Instance {
+    return this.#instance(id);
+  }
+
+  protectFromStop(id: string, on: boolean): void {
+    if (on) this.#stopProtected.add(id);
+    else this.#stopProtected.delete(id);
   }
 
   changeInterface(id: string, change: Partial<NetworkInterface>): void {
@@ -162,12 +187,10 @@ export class FakeEc2 implements Ec2 {
   }
 
   async describeInstances(ids: readonly string[], call: Call): Promise<ReadonlyMap<string, Instance | 'missing'>> {
-    return await this.#answer(
-      'describeInstances',
-      ids,
-      call,
-      () => new Map(ids.map((id) => [id, this.#instances.get(id) ?? ('missing' as const)])),
-    );
+    return await this.#answer('describeInstances', ids, call, (stale) => {
+      const before = (id: string) => (stale ? this.#instancesBefore.get(id) : undefined);
+      return new Map(ids.map((id) => [id, before(id) ?? this.#instances.get(id) ?? ('missing' as const)]));
+    });
   }
 
   async setSourceDestCheck(networkInterfaceId: string, on: boolean, call: Call): Promise<void> {
@@ -179,6 +202,68 @@ export class FakeEc2 implements Ec2 {
 
   async describeVpc(vpcId: string, call: Call): Promise<Vpc | 'missing'> {
     return await this.#answer('describeVpc', [vpcId], call, () => this.#vpcs.get(vpcId) ?? 'missing');
+  }
+
+  async stopInstance(id: string, call: Call): Promise<InstanceState> {
+    return await this.#answer('stopInstance', [id], call, () => {
+      const { state } = this.#requireStoppable(id);
+      if (state === 'stopped' || state === 'stopping') return state;
+      this.setInstanceState(id, 'stopping', 'Client.UserInitiatedShutdown');
+      this.#settle(id, 'stopping', this.stopTakesMs, () =>
+        this.setInstanceState(id, 'stopped', 'Client.UserInitiatedShutdown'),
+      );
+      return 'stopping';
+    });
+  }
+
+  async startInstance(id: string, call: Call): Promise<InstanceState> {
+    return await this.#answer('startInstance', [id], call, () => {
+      const { state } = this.#requireStartable(id);
+      if (state !== 'stopped') return state;
+      this.setInstanceState(id, 'pending');
+      this.#settle(id, 'pending', this.startTakesMs, () => this.setInstanceState(id, 'running'));
+      return 'pending';
+    });
+  }
+
+  async mayChangePower(id: string, change: PowerChange, call: Call): Promise<void> {
+    await this.#answer('mayChangePower', [id, change], call, () => {
+      if (change === 'stop') this.#requireStoppable(id);
+      else this.#instance(id);
+    });
+  }
+
+  async isStopProtected(id: string, call: Call): Promise<boolean> {
+    return await this.#answer('isStopProtected', [id], call, () => {
+      this.#instance(id);
+      return this.#stopProtected.has(id);
+    });
+  }
+
+  /** Unless somebody else has brought it into another state meanwhile. */
+  #settle(id: string, from: InstanceState, afterMs: number, settle: () => void): void {
+    if (afterMs <= 0) settle();
+    else
+      this.#clock.after(afterMs, () => {
+        if (this.#instances.get(id)?.state === from) settle();
+      });
+  }
+
+  #requireStoppable(id: string): Instance {
+    const instance = this.#instance(id);
+    if (this.#stopProtected.has(id))
+      throw new StopProtected(
+        `Cannot stop instance ${id}: OperationNotPermitted: modify its 'disableApiStop' attribute`,
+      );
+    if (instance.state === 'terminated' || instance.state === 'shutting-down')
+      throw wrongState(id, instance, 'stopped');
+    return instance;
+  }
+
+  #requireStartable(id: string): Instance {
+    const instance = this.#instance(id);
+    if (!['stopped', 'running', 'pending'].includes(instance.state)) throw wrongState(id, instance, 'started');
+    return instance;
   }
 
   /** Time passes, faults strike, and only then is the state touched. */
@@ -276,6 +361,10 @@ function errorOf(fault: Ec2Fault['fault'] | undefined, verb: Ec2Verb): AwsError 
   if (fault === 'denied') return new Denied(`Cannot ${verb}: UnauthorizedOperation`, `ec2:${verb}`);
   if (fault === 'unanswered') return unanswered(verb, 'InternalError');
   return undefined;
+}
+
+function wrongState(id: string, { state }: Instance, verb: string): WrongState {
+  return new WrongState(`Cannot change instance ${id}: IncorrectInstanceState: ${state}, it cannot be ${verb}`);
 }
 
 function unanswered(verb: Ec2Verb, state: string): Unanswered {

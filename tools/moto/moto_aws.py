@@ -507,6 +507,7 @@ def correct_instances() -> None:
     Instance.instance_status = status_by_tag("moto:instance-status")
     Instance.system_status = status_by_tag("moto:system-status")
     InstanceResponse.stop_instances = stop_instances
+    InstanceResponse.start_instances = start_instances
     InstanceResponse.terminate_instances = refuse_protected(InstanceResponse.terminate_instances)
 
 
@@ -546,6 +547,17 @@ def stop_instances(self: Any) -> ActionResult:
         current = {"Code": CODES[now], "Name": now}
         answer.append({"InstanceId": instance.id, "CurrentState": current, "PreviousState": previous})
     return ActionResult({"StoppingInstances": answer})
+
+
+def start_instances(self: Any) -> ActionResult:
+    """moto says "pending" of one that runs as well."""
+    self.error_on_dryrun()
+    answer = []
+    for instance, previous in self.ec2_backend.start_instances(self._get_param("InstanceIds", [])):
+        now = "running" if previous.name == "running" else "pending"
+        current = {"Code": CODES[now], "Name": now}
+        answer.append({"InstanceId": instance.id, "CurrentState": current, "PreviousState": previous})
+    return ActionResult({"StartingInstances": answer})
 
 
 def refuse_protected(terminate: Callable[[Any], ActionResult]) -> Callable[[Any], ActionResult]:
@@ -746,6 +758,7 @@ PARAMETERS = (
     (Instance, "reboot", "self"),
     (Instance, "terminate", "self"),
     (InstanceResponse, "stop_instances", "self"),
+    (InstanceResponse, "start_instances", "self"),
     (InstanceResponse, "terminate_instances", "self"),
     (RouteTables, "describe_route_tables", "self"),
     (ElasticNetworkInterfaces, "describe_network_interfaces", "self"),
