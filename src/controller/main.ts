@@ -13,6 +13,7 @@ import { renewToken } from '../kube/token.ts';
 import { createDiskMonitorReconciler } from '../reconcilers/diskmonitor.ts';
 import { createGroupReconciler } from '../reconcilers/failovergroup.ts';
 import { createNodeReconciler } from '../reconcilers/failovernode.ts';
+import { createFencing } from '../reconcilers/fencing.ts';
 import { createObjectRecorder } from '../reconcilers/recorder.ts';
 import { createVipReconciler } from '../reconcilers/vipresource.ts';
 import { serveHealth } from './health.ts';
@@ -92,11 +93,24 @@ async function main(options: ControllerOptions, log: Log): Promise<void> {
     const [what, ...rest] = key.split('/');
     return what === 'follow' ? vips.follow(rest.join('/'), signal) : vips.resync(rest.join('/'), signal);
   });
+  const fencing = createFencing({
+    api,
+    world,
+    clock,
+    log,
+    recorder,
+    leading,
+    ec2,
+    defaultRegion: options.region,
+    due: (key) => power.add(key),
+    wakes: { group: (key) => groups.add(key), node: (key) => nodes.add(key) },
+  });
+  const power = queue('power', fencing.reconcile);
   const groups = queue(
     'groups',
-    createGroupReconciler({ api, world, clock, log, recorder, leading, sawLease: world.sawLease }),
+    createGroupReconciler({ api, world, clock, log, recorder, leading, fencing, sawLease: world.sawLease }),
   );
-  const nodes = queue('nodes', createNodeReconciler({ api, world, clock, recorder, leading }));
+  const nodes = queue('nodes', createNodeReconciler({ api, world, clock, recorder, leading, fencing }));
   const monitors = queue('monitors', createDiskMonitorReconciler({ api, world, clock, leading }));
 
   const closeHealth = await serveHealth(options.healthPort, {
@@ -122,7 +136,7 @@ async function main(options: ControllerOptions, log: Log): Promise<void> {
       for (const { metadata } of world.monitors.list()) monitors.add(`${metadata.namespace}/${metadata.name}`);
       for (const { metadata } of world.groups.list()) routes.add(`follow/${metadata.namespace}/${metadata.name}`);
       for (const region of new Set(world.vips.list().map((vip) => vips.regionOf(vip)))) routes.add(`resync/${region}`);
-      await Promise.all([groups, nodes, monitors, routes].map((one) => one.run(term)));
+      await Promise.all([groups, nodes, monitors, routes, power].map((one) => one.run(term)));
     });
     await Promise.race([elected, background]);
     await elected;

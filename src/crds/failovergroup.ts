@@ -241,6 +241,7 @@ const steps = z.object({
     ),
   releasedMs: z.number().int().optional().describe('The old node said that it has ended.'),
   fencedMs: z.number().int().optional().describe("The old node's Lease was fenced."),
+  stoppedMs: z.number().int().optional().describe("EC2 said that the old node's instance is off."),
   assignedMs: z.number().int().optional().describe('The new node was assigned.'),
   routedMs: z.number().int().optional().describe('Every route of every VIP points at the new node.'),
   startedMs: z.number().int().optional().describe('The process runs there.'),

@@ -155,8 +155,25 @@ export const nodeReport = z.object({
 });
 export type NodeReport = z.output<typeof nodeReport>;
 
+/**
+ * The promise to start an instance again, stored before it is stopped: whoever leads next finds it, and an answer of EC2
+ * that was lost loses nothing.
+ */
+const stopMark = z.object({
+  instanceId: z.string().max(32).describe('The instance.'),
+  group: z.string().max(253).describe('The FailoverGroup that it is stopped for.'),
+  epoch: z.number().int().min(1).describe('The epoch that is to be proven out.'),
+  since: z.iso.datetime().describe('When it was decided.'),
+});
+export type StopMark = z.output<typeof stopMark>;
+
 export const failoverNodeStatus = z.object({
   observedGeneration: observedGeneration.optional(),
+  stop: stopMark
+    .optional()
+    .describe(
+      'The controller has stopped the instance, or is about to, and starts it again when no group needs it stopped.',
+    ),
   report: nodeReport.optional().describe('What the agent of this node says. Written by it alone.'),
   conditions: conditions.default([]),
 });

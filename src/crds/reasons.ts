@@ -11,6 +11,9 @@ export const GROUP_REASONS = {
   Stopping: 'The node that has the group is ending it.',
   WaitingToSettle: 'The node has ended the process, but its disk did not take the end; it is given time.',
   WaitingForLease: 'The node does not answer; its Lease must age before it may be fenced.',
+  StoppingInstance: 'EC2 is to stop the instance of the node that had the group, and to say that it is off.',
+  InstanceNotStopped:
+    'EC2 does not stop the instance of a lost node, or not so that it is proven; the message says what to do.',
   NodeOutOfTouch: 'The node that has the group does not renew its Lease. It may still serve.',
   SeenOnDisk:
     'The node that has the group does not renew its Lease, but others see it live on the shared disk. It serves on; nothing is moved.',
@@ -44,6 +47,15 @@ export const GROUP_REASONS = {
   Deleting: 'The group is being deleted: its process is stopped first.',
 } as const satisfies Record<string, string>;
 export type GroupReason = keyof typeof GROUP_REASONS;
+
+/** Of the condition FencingReady. */
+export const FENCING_REASONS = {
+  FencingReady: 'The controller may stop the instance of every node and start it again, by a dry run.',
+  StopProtected: 'Stop protection of an instance is on.',
+  StopRefused: 'EC2 says by a dry run that it would refuse to stop or to start an instance; the message says why.',
+  FencingUnknown: 'EC2 has not been asked, or does not answer.',
+} as const satisfies Record<string, string>;
+export type FencingReason = keyof typeof FENCING_REASONS;
 
 /** Why a node cannot take a group, in status.nodes of the FailoverGroup. */
 export const FITNESS_REASONS = {
@@ -80,6 +92,10 @@ export const NODE_REASONS = {
   NotReported: FITNESS_REASONS.NotReported,
   InstanceTwice: FITNESS_REASONS.InstanceTwice,
   InstanceMismatch: FITNESS_REASONS.InstanceMismatch,
+  InstanceStopped:
+    'The controller has stopped the instance, or is about to, and starts it again when no group needs it stopped.',
+  InstanceStarted: 'The controller has started an instance again that it had stopped. An Event alone.',
+  StartRefused: 'EC2 refuses to start the instance that the controller has stopped; the message says why.',
   Cordoned: 'The node is cordoned; its agent is in touch.',
   Unknown: 'The Lease of the node could not be read.',
   MixedChannels: 'Groups with and without a second channel share the node: a fence for one ends the other.',

@@ -1,4 +1,4 @@
-import { DISK_REASONS, FITNESS_REASONS, GROUP_REASONS, NODE_REASONS, VIP_REASONS } from './reasons.ts';
+import { DISK_REASONS, FENCING_REASONS, FITNESS_REASONS, GROUP_REASONS, NODE_REASONS, VIP_REASONS } from './reasons.ts';
 
 /** docs/conditions.md, as it should be. */
 export function reasonsDoc(): string {
@@ -23,6 +23,7 @@ Conditions, events and \`status.move\` use one set of words. This page is that t
 | \`Ready\` | every kind | The wish is fulfilled. A group with \`running: false\` that is stopped is Ready. |
 | \`Available\` | FailoverGroup | The process runs and has passed its startup probe. |
 | \`Degraded\` | FailoverGroup | No other node could take the group now. Does not change \`Ready\`. |
+| \`FencingReady\` | FailoverGroup | The instances of its nodes could be stopped now. With \`fencing.policy: Instance\` alone. |
 | \`SourceDestCheckOff\` | VipResource | The source/destination check is off on the interfaces of all nodes of the group. |
 | \`MixedChannels\` | FailoverNode | Groups with and without a second channel share the node. Absent otherwise. |
 | \`Reconciling\` | every kind | The controller is at work, or waits for something that may come by itself. Absent otherwise. |
@@ -32,6 +33,7 @@ Conditions, events and \`status.move\` use one set of words. This page is that t
 
 const SECTIONS: readonly Section[] = [
   { title: 'FailoverGroup', intro: 'In its conditions, its events and `status.move.reason`.', reasons: GROUP_REASONS },
+  { title: 'Fencing', intro: 'In the condition `FencingReady` of a FailoverGroup.', reasons: FENCING_REASONS },
   {
     title: 'Fitness of a node',
     intro: 'In `status.nodes` of a FailoverGroup: whether the node could take the group, and if not, why.',

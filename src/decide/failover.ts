@@ -12,6 +12,7 @@ import { outness } from './proof.ts';
 import { type GroupSeen, groupReportOf, type Now, nodeSeen } from './seen.ts';
 import { fateOf } from './sharedfate.ts';
 import { type Situation, situationOf } from './situation.ts';
+import { stopLostInstance, stopUnsettledInstance, withInstanceStarted } from './stopinstance.ts';
 import { leadsTo } from './vip.ts';
 
 /** How long the first start waits for nodes that come earlier in the order, when they have not shown up yet. */
@@ -27,8 +28,10 @@ const CHECKS: readonly Check[] = [
   stayStopped,
   startFirst,
   assignNext,
+  stopUnsettledInstance,
   waitToSettle,
   stopAsWished,
+  stopLostInstance,
   fenceLostNode,
   moveAsRequested,
   leaveCordonedNode,
@@ -47,7 +50,7 @@ export function planFailover(seen: GroupSeen, now: Now): GroupPlan {
   const situation = situationOf(seen, now);
   for (const check of CHECKS) {
     const plan = check(situation);
-    if (plan) return withFulfilledWish(situation, plan);
+    if (plan) return withInstanceStarted(situation, withFulfilledWish(situation, plan));
   }
   return { reason: 'Pending', message: 'nothing is known yet', deeds: [] };
 }
@@ -151,7 +154,7 @@ function waitToSettle({ seen, assignment, now }: Situation): GroupPlan | undefin
     reason: 'WaitingToSettle',
     message: `${assignment.node} has ended the process, but its disk did not take the end; waiting until what it wrote can no longer land`,
     deeds: [],
-    lookAgainAtMs: proven.acceptedAtMs,
+    ...optional('lookAgainAtMs', proven.acceptedAtMs),
   };
 }
 

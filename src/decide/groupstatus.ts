@@ -2,6 +2,7 @@ import type { ConditionWish } from '../crds/conditions.ts';
 import type { FailoverGroupStatus, Move } from '../crds/failovergroup.ts';
 import type { FitnessReason, GroupReason } from '../crds/reasons.ts';
 import { mergeConditions } from './conditions.ts';
+import { fencingReady } from './fencingready.ts';
 import { type Fitness, fitnessOf, hasAged, isSilent } from './fitness.ts';
 import { diskView } from './neighbours.ts';
 import type { GroupPlan } from './plan.ts';
@@ -34,6 +35,7 @@ export function groupStatus(seen: GroupSeen, plan: GroupPlan, now: Now): Failove
   const silent = holder !== undefined && isSilent(holder, now) && !lives;
   const service = !running || !report?.ready || plan.reason === 'RoutesPending' ? 'False' : silent ? 'Unknown' : 'True';
   const wishes = conditionsOf(plan, fitness, running ? assignment?.node : undefined, service);
+  wishes.push(...fencingReady(seen));
   return {
     observedGeneration: generation,
     ...(running ? { activeNode: assignment?.node } : {}),
@@ -93,6 +95,8 @@ const READY: Readonly<Record<GroupReason, { readonly ready: ConditionWish['statu
   Stopping: { ready: 'False', working: true },
   WaitingToSettle: { ready: 'False', working: true },
   WaitingForLease: { ready: 'False', working: true },
+  StoppingInstance: { ready: 'False', working: true },
+  InstanceNotStopped: { ready: 'False', working: true },
   NodeLost: { ready: 'False', working: true },
   NodeRejoined: { ready: 'False', working: true },
   NodeEnded: { ready: 'False', working: true },

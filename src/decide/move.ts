@@ -81,6 +81,7 @@ function restarted(now: Now, assignment: Assignment | undefined): Move {
 
 export function provenAt({ seen, now }: Situation, move: Move, proven: Extract<Outness, { out: true }>): Move['steps'] {
   const atMs = sinceStart(seen, move, now);
+  if (proven.proof === 'InstanceStopped') return { ...move.steps, stoppedMs: atMs };
   return proven.proof === 'LeaseExpired' ? { ...move.steps, fencedMs: atMs } : { ...move.steps, releasedMs: atMs };
 }
 

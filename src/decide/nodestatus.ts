@@ -6,15 +6,22 @@ import { isInTouch } from './fitness.ts';
 import type { NodeSeen, Now } from './seen.ts';
 
 /** The part of a FailoverNode's status that is the controller's: everything but the report. */
-export function nodeStatus(node: FailoverNode, seen: NodeSeen, now: Now): Omit<FailoverNodeStatus, 'report'> {
+export function nodeStatus(
+  node: FailoverNode,
+  seen: NodeSeen,
+  now: Now,
+  startProblem?: string,
+): Omit<FailoverNodeStatus, 'report'> {
   const { generation } = node.metadata;
-  const { reason, message, status } = judge(node, seen, now);
+  const { reason, message, status } = judge(node, seen, now, startProblem);
   const wishes: ConditionWish[] = [{ type: 'Ready', status, reason, message }];
-  if (reason === 'InstanceTwice' || reason === 'InstanceMismatch')
+  if (reason === 'InstanceTwice' || reason === 'InstanceMismatch' || reason === 'StartRefused')
     wishes.push({ type: 'Stalled', status: 'True', reason, message });
   else if (status !== 'True') wishes.push({ type: 'Reconciling', status: 'True', reason, message });
   return {
     observedGeneration: generation,
+    // The promise is made and kept elsewhere, src/reconcilers/fencing.ts; here it is only not to be lost.
+    ...(node.status?.stop === undefined ? {} : { stop: node.status.stop }),
     conditions: mergeConditions(node.status?.conditions ?? [], wishes, generation, now.iso),
   };
 }
@@ -23,6 +30,7 @@ function judge(
   node: FailoverNode,
   seen: NodeSeen,
   now: Now,
+  startProblem: string | undefined,
 ): { reason: NodeReason; message: string; status: ConditionWish['status'] } {
   const { name } = node.metadata;
   const { lease, twin } = seen;
@@ -36,6 +44,13 @@ function judge(
   // Such an agent takes no Lease, so its report is all there is.
   if (report?.reason === 'InstanceMismatch')
     return no('InstanceMismatch', report.message ?? NODE_REASONS.InstanceMismatch);
+  const promise = node.status?.stop;
+  if (promise && startProblem !== undefined) return no('StartRefused', startProblem);
+  if (promise && !isInTouch(seen, now))
+    return no(
+      'InstanceStopped',
+      `its instance ${promise.instanceId} is stopped, or about to be, for epoch ${promise.epoch} of group ${promise.group}; it is started again when no group needs it stopped`,
+    );
   if (lease.kind === 'unknown') return { reason: 'Unknown', message: NODE_REASONS.Unknown, status: 'Unknown' };
   if (lease.kind === 'missing')
     return no('AgentNeverSeen', `${name} has no Lease: start the agent on instance ${node.spec.instanceId}`);

@@ -8,6 +8,10 @@ export type Deed =
   | { readonly kind: 'Fence'; readonly node: string; readonly resourceVersion: string }
   /** Make a missing Lease anew, held by nobody: it must age before it can be fenced. */
   | { readonly kind: 'CreateLease'; readonly node: string; readonly incarnation: number }
+  /** Have EC2 stop the instance, and be asked about it, until the next look; what came of it is seen then. */
+  | { readonly kind: 'StopInstance'; readonly node: string; readonly instanceId: string; readonly epoch: number }
+  /** This group does not need the instance of its node stopped any more. */
+  | { readonly kind: 'StartInstance'; readonly node: string }
   | { readonly kind: 'RemoveMoveWish' }
   | { readonly kind: 'AddFinalizer' }
   | { readonly kind: 'RemoveFinalizer' };

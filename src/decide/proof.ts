@@ -1,12 +1,16 @@
 import type { Assignment, Proof } from '../crds/failovergroup.ts';
+import { fencedSinceMs, instanceIdOf, isProvenOff } from './instance.ts';
 import { livesOnDisk } from './neighbours.ts';
 import { type GroupSeen, groupReportOf, type NodeSeen, type Now, nodeSeen } from './seen.ts';
 
 /** Whether the node of an assignment is out, which alone allows the next epoch. docs/protocol.md has the table. */
 export type Outness =
   | { readonly out: true; readonly proof: Proof; readonly message: string }
-  /** The node has ended the epoch, but the disk did not take the end: accepted at `acceptedAtMs`. */
-  | { readonly out: false; readonly unsettled: true; readonly acceptedAtMs: number }
+  /**
+   * The node has ended the epoch, but the disk did not take the end: accepted at `acceptedAtMs`, or never, where the
+   * policy is Instance.
+   */
+  | { readonly out: false; readonly unsettled: true; readonly acceptedAtMs: number | undefined }
   | { readonly out: false; readonly unsettled: false };
 
 const NOT_OUT: Outness = { out: false, unsettled: false };
@@ -15,6 +19,7 @@ export function outness(seen: GroupSeen, assignment: Assignment, now: Now): Outn
   const node = nodeSeen(seen, assignment.node);
   if (node === undefined) return NOT_OUT;
   return (
+    instanceStopped(seen, node, assignment) ??
     released(seen, node, assignment, now) ??
     rejoined(seen, node, assignment, now) ??
     leaseExpired(seen, node, assignment, now) ??
@@ -36,6 +41,7 @@ function released(seen: GroupSeen, node: NodeSeen, assignment: Assignment, now: 
 
 /** A write that the dead process had handed to the kernel may still land: it is given `takeoverAfter` to do so. */
 function unsettled(seen: GroupSeen, assignment: Assignment, now: Now, proof: Proof, message: string): Outness {
+  if (seen.group.spec.fencing.policy === 'Instance') return { out: false, unsettled: true, acceptedAtMs: undefined };
   const own = assignment.basis.nodes.find((node) => node.name === assignment.node);
   const waitMs = (own?.takeoverAfterSeconds ?? 8) * 1000;
   const acceptedAtMs = (seen.unsettledSinceMs ?? now.ms) + waitMs;
@@ -57,12 +63,22 @@ function rejoined(seen: GroupSeen, node: NodeSeen, assignment: Assignment, now: 
   return unsettled(seen, assignment, now, 'Rejoined', message);
 }
 
+/** EC2's word that the instance is off; accepted under every policy, asked for under `Instance` alone. */
+function instanceStopped({ instance }: GroupSeen, { lease }: NodeSeen, assignment: Assignment): Outness | undefined {
+  if (instance === undefined || instance.id !== instanceIdOf(assignment)) return undefined;
+  const fencedMs = fencedSinceMs(lease, assignment);
+  if (fencedMs === undefined || !isProvenOff(instance, fencedMs)) return undefined;
+  const message = `EC2 says that the instance ${instance.id} of ${assignment.node} is ${instance.read?.state}, after it was fenced`;
+  return { out: true, proof: 'InstanceStopped', message };
+}
+
 /**
  * Nobody holds it and its incarnation has grown: it was fenced, whoever did it. Where it was fenced for another group
  * and others see the node live by the disk, it serves this one until it comes back.
  */
 function leaseExpired(seen: GroupSeen, node: NodeSeen, assignment: Assignment, now: Now): Outness | undefined {
   const { lease } = node;
+  if (seen.group.spec.fencing.policy === 'Instance') return undefined;
   if (lease.kind !== 'present' || lease.holder !== '' || lease.incarnation <= assignment.incarnation) return undefined;
   if (livesOnDisk(seen, assignment, now)) return undefined;
   return { out: true, proof: 'LeaseExpired', message: `the Lease of ${assignment.node} aged and was fenced` };

@@ -2,6 +2,8 @@ import type { DiskMonitor } from '../crds/diskmonitor.ts';
 import type { FailoverGroup } from '../crds/failovergroup.ts';
 import type { FailoverNode } from '../crds/failovernode.ts';
 import type { VipResource } from '../crds/vipresource.ts';
+import type { ReadinessSeen } from './fencingready.ts';
+import type { InstanceSeen } from './instance.ts';
 
 /** An instant: the boot clock decides, the wall clock (RFC 3339) is written down for people. */
 export interface Now {
@@ -61,6 +63,10 @@ export interface GroupSeen {
   readonly diskFailingSinceMs: Readonly<Record<string, number>>;
   /** When an unsettled release of the present epoch was first seen by us. */
   readonly unsettledSinceMs: number | undefined;
+  /** The instance of the node that the assignment names; undefined: nothing was asked about it. */
+  readonly instance: InstanceSeen | undefined;
+  /** Of the nodes of the spec, where the policy is Instance; else empty. */
+  readonly readiness: readonly ReadinessSeen[];
 }
 
 export interface Failure {

@@ -21,6 +21,7 @@ import { AlreadyExists, Conflict } from '../kube/errors.ts';
 import { createUnheldLease, fenceLease } from '../kube/lease.ts';
 import { mergePatch } from '../kube/mergepatch.ts';
 import { failoverGroups, leases } from '../kube/resources.ts';
+import type { Fencing } from './fencing.ts';
 import { observeNodes, type World } from './observe.ts';
 import type { Recorder } from './recorder.ts';
 
@@ -32,6 +33,8 @@ export interface GroupReconcilerOptions {
   readonly recorder: Recorder;
   /** Asked before every write: a pause of this process may outlive its leadership. */
   readonly leading: () => boolean;
+  /** The power of the nodes' instances. */
+  readonly fencing: Fencing;
   /** Told of a Lease that was read or written here, so that its age is counted from now. */
   readonly sawLease: (key: string, resourceVersion: string) => void;
 }
@@ -112,6 +115,8 @@ export function createGroupReconciler(
       diskFailingSinceMs: {},
       unsettledSinceMs: undefined,
       loss: memory.loss,
+      instance: options.fencing.instanceOf(group),
+      readiness: options.fencing.readinessOf(group),
     };
     return {
       ...seen,
@@ -160,6 +165,14 @@ export function createGroupReconciler(
           { finalizers: group.metadata.finalizers.filter((one) => one !== RELEASE_FINALIZER) },
           signal,
         );
+      case 'StopInstance': {
+        const { node, instanceId, epoch } = deed;
+        options.fencing.wish(group, { kind: 'stop', node, instanceId, epoch });
+        return group;
+      }
+      case 'StartInstance':
+        options.fencing.wish(group, { kind: 'start', node: deed.node });
+        return group;
       case 'RemoveMoveWish':
         return await patchMetadata(group, { annotations: { [MOVE_TO_ANNOTATION]: null } }, signal);
       case 'Fence': {
@@ -309,6 +322,7 @@ const HELD: ReadonlySet<GroupReason> = new Set<GroupReason>([
   'DiskFailedEverywhere',
   'WaitingToSettle',
   'WaitingForLease',
+  'InstanceNotStopped',
   'Adopted',
 ]);
 

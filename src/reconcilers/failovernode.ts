@@ -9,6 +9,7 @@ import type { CallOptions, KubeApi } from '../kube/api.ts';
 import { LEASE_FINALIZER } from '../kube/lease.ts';
 import { mergePatch } from '../kube/mergepatch.ts';
 import { failoverNodes, leases } from '../kube/resources.ts';
+import type { Fencing } from './fencing.ts';
 import { observeNode, observeNodes, type World } from './observe.ts';
 import type { Recorder } from './recorder.ts';
 
@@ -18,6 +19,8 @@ export interface NodeReconcilerOptions {
   readonly clock: Clock;
   readonly recorder: Recorder;
   readonly leading: () => boolean;
+  /** The power of its instance. */
+  readonly fencing: Pick<Fencing, 'attend' | 'startProblem' | 'letsGo'>;
 }
 
 const WRITE_TIMEOUT_MS = 5_000;
@@ -25,7 +28,8 @@ const WRITE_TIMEOUT_MS = 5_000;
 const LOOK_AGAIN_MS = 2_000;
 
 /** Whether the node is in touch; and a node that is being deleted stays until no group needs it any more. */
-export function createNodeReconciler({ api, world, clock, recorder, leading }: NodeReconcilerOptions) {
+export function createNodeReconciler(options: NodeReconcilerOptions) {
+  const { api, world, clock, recorder, leading, fencing } = options;
   return async function reconcile(key: string, signal: AbortSignal): Promise<Reconciled> {
     const node = world.nodes.get(key);
     if (!node || !leading()) return;
@@ -44,7 +48,11 @@ export function createNodeReconciler({ api, world, clock, recorder, leading }: N
       );
       return;
     }
-    if (deletionTimestamp !== undefined && finalizers.includes(RELEASE_FINALIZER) && !isNeeded(node, now)) {
+    const promised = node.status?.stop !== undefined;
+    if (promised) fencing.attend(key);
+    const leaving = deletionTimestamp !== undefined && finalizers.includes(RELEASE_FINALIZER);
+    if (leaving && !isNeeded(node, now) && (!promised || fencing.letsGo(key))) {
+      if (promised) tellLeftStopped(node);
       await letLeaseGo(namespace, name, call);
       const rest = finalizers.filter((one) => one !== RELEASE_FINALIZER);
       await api.patchMetadata(
@@ -58,7 +66,7 @@ export function createNodeReconciler({ api, world, clock, recorder, leading }: N
     }
 
     const { report: _, ...stored } = node.status ?? { conditions: [] };
-    const status = nodeStatus(node, seen, now);
+    const status = nodeStatus(node, seen, now, fencing.startProblem(key));
     const patch = mergePatch(stored, status);
     if (patch !== undefined) {
       await api.patchStatus(failoverNodes, namespace, name, { status: patch }, call);
@@ -93,9 +101,17 @@ export function createNodeReconciler({ api, world, clock, recorder, leading }: N
         diskFailingSinceMs: {},
         unsettledSinceMs: undefined,
         loss: undefined,
+        instance: undefined,
+        readiness: [],
       };
       return !outness(look, assignment, now).out;
     });
+  }
+
+  /** A node is not kept for ever for the sake of an instance that EC2 does not start. */
+  function tellLeftStopped(node: FailoverNode): void {
+    const note = `instance ${node.spec.instanceId} may still be stopped: EC2 has not started it again; ${fencing.startProblem(`${node.metadata.namespace}/${node.metadata.name}`) ?? 'it did not answer'}`;
+    recorder.event(node, 'FailoverNode', { type: 'Warning', reason: 'StartRefused', action: 'Start', note });
   }
 
   function tell(node: FailoverNode, status: ReturnType<typeof nodeStatus>): void {

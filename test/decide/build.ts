@@ -235,6 +235,8 @@ export function seen(change: Partial<GroupSeen> & { nodes: readonly NodeSeen[] }
     diskFailingSinceMs: { diskw: NOW.ms - 60_000 },
     unsettledSinceMs: undefined,
     loss: undefined,
+    instance: undefined,
+    readiness: [],
     ...change,
   };
 }

@@ -13,6 +13,7 @@ import { failoverNodes, type NodeLease } from '../../src/kube/resources.ts';
 import { createDiskMonitorReconciler } from '../../src/reconcilers/diskmonitor.ts';
 import { createGroupReconciler } from '../../src/reconcilers/failovergroup.ts';
 import { createNodeReconciler } from '../../src/reconcilers/failovernode.ts';
+import { createFencing } from '../../src/reconcilers/fencing.ts';
 import { createVipReconciler } from '../../src/reconcilers/vipresource.ts';
 import type { ApiServerAccess } from '../kube/apiserver.ts';
 
@@ -64,15 +65,29 @@ export async function startController(
   const routes = queue('routes', (key, signal) =>
     key.startsWith('follow/') ? vips.follow(key.slice('follow/'.length), signal) : vips.resync('us-east-1', signal),
   );
+  const fencing = createFencing({
+    api,
+    world,
+    clock,
+    log,
+    recorder,
+    leading,
+    ec2: () => ec2,
+    defaultRegion: 'us-east-1',
+    due: (key) => power.add(key),
+    wakes: { group: (key) => groups.add(key), node: (key) => nodes.add(key) },
+    readyEveryMs: resyncMs,
+  });
+  const power = queue('power', fencing.reconcile);
   const groups = queue(
     'groups',
-    createGroupReconciler({ api, world, clock, log, recorder, leading, sawLease: world.sawLease }),
+    createGroupReconciler({ api, world, clock, log, recorder, leading, fencing, sawLease: world.sawLease }),
   );
-  const nodes = queue('nodes', createNodeReconciler({ api, world, clock, recorder, leading }));
+  const nodes = queue('nodes', createNodeReconciler({ api, world, clock, recorder, leading, fencing }));
   const monitors = queue('monitors', createDiskMonitorReconciler({ api, world, clock, leading }));
   const running = [world.run(stop.signal)];
   while (!world.synced()) await clock.sleep(10);
-  running.push(...[routes, groups, nodes, monitors].map((one) => one.run(stop.signal)));
+  running.push(...[routes, groups, nodes, monitors, power].map((one) => one.run(stop.signal)));
   return {
     api,
     events,

@@ -4,6 +4,7 @@ import { watchWorld } from '../../src/controller/world.ts';
 import { createElection } from '../../src/kube/election.ts';
 import { createGroupReconciler } from '../../src/reconcilers/failovergroup.ts';
 import { createNodeReconciler } from '../../src/reconcilers/failovernode.ts';
+import type { Fencing } from '../../src/reconcilers/fencing.ts';
 import { type ApiServer, openLink, SimKube } from './apiserver.ts';
 import { NAMESPACE } from './machine.ts';
 import { breakControllerRequests, breakWorld, type Rule } from './rules.ts';
@@ -83,9 +84,9 @@ export class Controller {
     const leading = () => election.isLeader();
     const groups = queue(
       'groups',
-      createGroupReconciler({ api, world, clock, log, recorder, leading, sawLease: watched.sawLease }),
+      createGroupReconciler({ api, world, clock, log, recorder, leading, fencing: NO_EC2, sawLease: watched.sawLease }),
     );
-    const nodes = queue('nodes', createNodeReconciler({ api, world, clock, recorder, leading }));
+    const nodes = queue('nodes', createNodeReconciler({ api, world, clock, recorder, leading, fencing: NO_EC2 }));
     const never = new AbortController().signal;
     void watched.run(never);
     void election
@@ -111,5 +112,16 @@ export class Controller {
       });
   }
 }
+
+/** There is no EC2 in this world yet: no group has `policy: Instance`. */
+const NO_EC2: Fencing = {
+  instanceOf: () => undefined,
+  readinessOf: () => [],
+  wish: () => {},
+  attend: () => {},
+  startProblem: () => undefined,
+  letsGo: () => true,
+  reconcile: async () => {},
+};
 
 const SUPERVISOR = new Actor('the supervisor of the controllers');

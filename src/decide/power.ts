@@ -1,0 +1,24 @@
+import { type InstanceRead, isHibernated } from './instance.ts';
+
+/** What is to be done about an instance that a group needs to be off, after what EC2 said last. */
+export function stopStep(read: InstanceRead, marked: boolean, found: string | undefined): 'mark' | 'stop' | 'wait' {
+  if (read.state === 'missing' || read.state === 'terminated' || read.state === 'shutting-down') return 'wait';
+  // Its memory is being written to the disk: a stop in the midst of that would hide it, and what ran would go on.
+  if (isHibernated(read)) return 'wait';
+  if (found === 'stopped') return 'wait';
+  // One that somebody else has stopped is stopped once more, for the proof, and is theirs to start.
+  if (!marked && (read.state === 'running' || read.state === 'pending')) return 'mark';
+  return 'stop';
+}
+
+/**
+ * What is to be done about an instance that bears our mark, and that no group needs to be off. One that runs is started
+ * as well: the answer comes from the part of EC2 that changes states, and only when that says `running` is the mark
+ * taken off. A read may be old, and a stop of ours may still be under way.
+ */
+export function startStep(read: InstanceRead): 'start' | 'forget' | 'wait' {
+  if (read.state === 'missing' || read.state === 'terminated' || read.state === 'shutting-down') return 'forget';
+  // We never hibernate: it was started, and hibernated, by somebody else.
+  if (read.state === 'stopped' && isHibernated(read)) return 'forget';
+  return read.state === 'stopping' ? 'wait' : 'start';
+}
