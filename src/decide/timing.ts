@@ -49,6 +49,35 @@ export function timingProblem(timing: Timing): string | undefined {
   return `takeoverAfter ${timing.takeoverAfterMs} ms is too short: (fenceAfter ${timing.fenceAfterMs} + killWithin ${timing.killWithinMs}) x ${1 + 2 * CLOCK_DRIFT} + ${MARGIN_MS} = ${shortestMs} ms`;
 }
 
+/** What the answer to "when is it served again" rests on beside the nodes' own timing. */
+export interface Recovery {
+  /** The longest `takeoverAfter` of any record that there may still be. */
+  readonly takeoverAfterMs: number;
+  /** From the last fault until every client hears of every change again. */
+  readonly newsMs: number;
+  /** Until there is a controller that leads: the others' wait for one that is gone, and their next look. */
+  readonly electionMs: number;
+  /** The longest pause before a process that has ended often is started again. */
+  readonly restartPauseMs: number;
+  /** From the assignment until the process serves: answers, the disk, the start itself. */
+  readonly startMs: number;
+  /** Whether a second channel is in force. */
+  readonly heartbeat: boolean;
+}
+
+/**
+ * Once nothing fails any more and one node of a group is well, the group is served within this: what may have to come
+ * one after the other, each at its longest. Nobody waits for it; the simulator holds the product to it.
+ */
+export function servedWithinMs(r: Recovery): number {
+  // A gap in the controller's watch starts the count of an aging Lease again.
+  const agesMs = 2 * r.takeoverAfterMs;
+  // A gate waits for each file of another node to age, all at the same time; a claim that it reads sends the group
+  // through one more assignment, and one more gate.
+  const gateMs = r.heartbeat ? 2 * r.takeoverAfterMs + r.startMs : 0;
+  return r.newsMs + r.electionMs + agesMs + gateMs + r.restartPauseMs + r.startMs;
+}
+
 /**
  * The HTTP time-out of one renewal. Shorter than a third of `fenceAfter`, so that a hung request leaves time for two
  * more (kubernetes/kubernetes#44887: a client time-out longer than the lease made two leaders).

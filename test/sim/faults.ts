@@ -1,4 +1,5 @@
 import type { Link } from './apiserver.ts';
+import type { Shape } from './shape.ts';
 import type { World } from './world.ts';
 
 export interface Timing {
@@ -26,6 +27,8 @@ export interface Profile {
   readonly slowSpawns: number;
   /** Of every node, from the start; the seed's choice unless given. */
   readonly timing?: Timing;
+  /** The seed's choice unless given. */
+  readonly shape?: Shape;
   /** The shortest and the longest time that something stays broken; of every length unless given. */
   readonly spellMs?: readonly [number, number];
 }
@@ -39,12 +42,13 @@ export const CALM: Profile = {
 };
 
 /** All of them, each as strong as the seed says. */
-export function profileFrom({ chance }: World): Profile {
+export function profileFrom({ chance, shape }: World): Profile {
+  const heartbeat = shape.groups.some((group) => group.heartbeat);
   const rough = chance.pick([0, 0.02, 0.1]);
   const weights: Partial<Record<FaultName, number>> = {};
   // Not every run has every fault: what hides behind one fault comes out where that one is missing.
   for (const name of Object.keys(FAULTS) as FaultName[]) {
-    if (PAIRS.has(name)) continue;
+    if (PAIRS.has(name) || (CHANNEL_FAULTS.has(name) && !heartbeat)) continue;
     const drawn = chance.hits(0.6) ? chance.between(0.2, 1) : undefined;
     if (drawn !== undefined && !(name in OPEN)) weights[name] = drawn;
   }
@@ -65,6 +69,9 @@ export function profileFrom({ chance }: World): Profile {
 
 /** Two faults at the one moment at which they matter together, for a hunt; chance brings them together as well. */
 const PAIRS: ReadonlySet<string> = new Set(['a cut with new timing', 'a standstill in a start']);
+
+/** Of no interest to a group without a second channel. */
+const CHANNEL_FAULTS: ReadonlySet<string> = new Set(['disk is slow', 'files are unreadable']);
 
 /**
  * Faults that the present protocol does not stand. They are not drawn. Whoever mends one takes it out here.
@@ -128,7 +135,8 @@ export const FAULTS = {
   },
   'shim is stopped': (world: World) => {
     const machine = world.chance.pick(world.machines);
-    const [shim] = machine.shims;
+    const shims = [...machine.shims];
+    const shim = shims.length > 1 ? world.chance.pick(shims) : shims[0];
     if (shim === undefined || shim.actor.stopped) return;
     world.story(machine.name, `shim ${shim.pid} is stopped (SIGSTOP)`);
     shim.actor.stop();
@@ -187,6 +195,22 @@ export const FAULTS = {
     machine.cutDisk(world.chance.hits(0.4));
     world.later(spell(world), () => machine.healDisk());
   },
+  'disk is slow': (world: World) => {
+    const machine = world.chance.pick(world.machines);
+    world.story(machine.name, 'has to wait for the shared disk');
+    machine.slowDisk = world.chance.between(0.02, 0.5);
+    world.later(spell(world), () => {
+      machine.slowDisk = 0;
+    });
+  },
+  'files are unreadable': (world: World) => {
+    const machine = world.chance.pick(world.machines);
+    world.story(machine.name, "cannot read the others' files on the shared disk");
+    machine.unreadable = world.chance.pick([0.1, 1]);
+    world.later(spell(world), () => {
+      machine.unreadable = 0;
+    });
+  },
   'disk is unmounted': (world: World) => {
     const machine = world.chance.pick(world.machines);
     world.story(machine.name, 'has the shared disk unmounted');
@@ -232,10 +256,10 @@ export const FAULTS = {
     world.edit('failovernodes', name, 'the status of', ({ status: _, ...rest }) => rest);
   },
   'status is deleted': (world: World) =>
-    world.edit('failovergroups', world.group, 'the status of', ({ status: _, ...rest }) => rest),
+    world.edit('failovergroups', world.chance.pick(world.groups), 'the status of', ({ status: _, ...rest }) => rest),
   'a move is asked for': (world: World) => {
     const { name } = world.chance.pick(world.machines);
-    world.edit('failovergroups', world.group, `asks for a move to ${name} of`, (raw) => ({
+    world.edit('failovergroups', world.chance.pick(world.groups), `asks for a move to ${name} of`, (raw) => ({
       ...raw,
       metadata: { ...raw.metadata, annotations: { 'pointsman.dev/move-to': name } },
     }));

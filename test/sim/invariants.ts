@@ -3,6 +3,7 @@ import type { Raw } from './apiserver.ts';
 import type { Landing } from './disk.ts';
 import type { Machine } from './machine.ts';
 import type { Process } from './process.ts';
+import { addressOf } from './shape.ts';
 
 /** Which of docs/protocol.md, "What must be tested, always", and what was seen. */
 export interface Violation {
@@ -26,50 +27,43 @@ interface GroupStatus {
 /** Watches over every state of the world. The first violation stands. */
 export class Invariants {
   violation: Violation | undefined;
-  /** Epoch → the proof by which it was closed. */
-  readonly proofs = new Map<number, string>();
-  readonly #holders = new Map<number, string>();
+  readonly #groups = new Map<string, GroupHistory>();
   readonly #machines: readonly Machine[];
-  #highest = 0;
-  /** Every process that ever ran, the latest last. */
-  readonly ran: Process[] = [];
+  readonly #writing: Process[] = [];
 
   constructor(machines: readonly Machine[]) {
     this.#machines = machines;
   }
 
-  /** Two that can write the disk at this moment. */
+  /** Two of one group that can write the disk at this moment. */
   check(): void {
-    let first: Process | undefined;
+    const writing = this.#writing;
+    writing.length = 0;
     for (const machine of this.#machines) {
       for (const process of machine.processes) {
         if (!process.writes) continue;
-        if (first === undefined) first = process;
-        else this.#together(first, process);
+        for (const other of writing) if (other.group === process.group) this.#together(other, process);
+        writing.push(process);
       }
     }
   }
 
   #together(one: Process, other: Process): void {
     const [older, newer] = one.epoch <= other.epoch ? [one, other] : [other, one];
-    if (this.#isExcused(older)) return;
-    const proof = this.proofs.get(older.epoch);
+    const { proofs } = this.#of(older.group);
+    if (isExcused(older, proofs)) return;
     this.#found(
       'two processes',
-      `${older.actor.name} (pid ${older.pid}) and ${newer.actor.name} (pid ${newer.pid}) both live with the disk writable; epoch ${older.epoch} was closed by ${proof ?? 'nothing'}`,
+      `${older.actor.name} (pid ${older.pid}) and ${newer.actor.name} (pid ${newer.pid}) both live with the disk writable; epoch ${older.epoch} was closed by ${proofs.get(older.epoch) ?? 'nothing'}`,
     );
-  }
-
-  /** By what the proof does not cover, if it is that proof. */
-  #isExcused(process: Process): boolean {
-    return this.proofs.get(process.epoch) === 'LeaseExpired' && process.excuses.size > 0;
   }
 
   /** One of the two has overwritten what the other had written. */
   lostWrite(one: Landing, other: Landing): void {
     const [older, newer] = one.writer.epoch <= other.writer.epoch ? [one, other] : [other, one];
-    const proof = this.proofs.get(older.writer.epoch);
-    if (this.#isExcused(older.writer)) return;
+    const { proofs } = this.#of(older.writer.group);
+    const proof = proofs.get(older.writer.epoch);
+    if (isExcused(older.writer, proofs)) return;
     if (older.held && (proof === 'LeaseExpired' || proof === UNSETTLED)) return;
     const name = ({ writer: { actor, pid } }: Landing) => `${actor.name} (pid ${pid})`;
     const closed = `epoch ${older.writer.epoch} was closed by ${proof ?? 'nothing'}`;
@@ -79,57 +73,56 @@ export class Invariants {
     );
   }
 
-  spawned(process: Process): void {
-    const { epoch, machine } = process;
-    const holder = this.#holders.get(epoch) ?? machine.name;
-    this.#holders.set(epoch, holder);
-    this.ran.push(process);
-    if (holder !== machine.name) this.#found('epochs', `epoch ${epoch} runs on ${machine.name} and ran on ${holder}`);
+  spawned({ group, epoch, machine }: Process): void {
+    const { holders } = this.#of(group);
+    const holder = holders.get(epoch) ?? machine.name;
+    holders.set(epoch, holder);
+    if (holder !== machine.name)
+      this.#found('epochs', `epoch ${epoch} of ${group} runs on ${machine.name} and ran on ${holder}`);
   }
 
-  /** A write of the group's status. */
+  /** A write of a group's status. */
   groupWritten(before: Raw | undefined, after: Raw | undefined): void {
+    const group = (after ?? before)?.metadata.name ?? '';
+    const history = this.#of(group);
     const was = (before?.['status'] as GroupStatus | undefined)?.assignment;
     const status = after?.['status'] as GroupStatus | undefined;
     const is = status?.assignment;
     if (is === undefined || (was !== undefined && was.epoch === is.epoch && was.node === is.node)) return;
-    if (was === undefined && this.#highest > 0) {
+    if (was === undefined && history.highest > 0) {
       // The status was deleted by hand, and made again from what a node reports.
-      if (is.epoch < this.#highest || this.#nodeOf(is.epoch, is.node) !== is.node)
-        this.#found('epochs', `epoch ${is.epoch} of ${is.node} was made again; ${this.#highest} was the highest`);
-      this.#highest = Math.max(this.#highest, is.epoch);
+      if (is.epoch < history.highest || (history.holders.get(is.epoch) ?? is.node) !== is.node)
+        this.#found('epochs', `epoch ${is.epoch} of ${is.node} was made again; ${history.highest} was the highest`);
+      history.highest = Math.max(history.highest, is.epoch);
       return;
     }
-    if (is.epoch <= this.#highest)
-      this.#found('epochs', `epoch ${is.epoch} was assigned to ${is.node} after ${this.#highest}`);
+    if (is.epoch <= history.highest)
+      this.#found('epochs', `epoch ${is.epoch} was assigned to ${is.node} after ${history.highest}`);
     if (was !== undefined) {
       for (let epoch = was.epoch; epoch < is.epoch; epoch += 1) {
-        if (!this.proofs.has(epoch)) this.proofs.set(epoch, proofOf(status?.move));
+        if (!history.proofs.has(epoch)) history.proofs.set(epoch, proofOf(status?.move));
       }
     }
-    this.#highest = is.epoch;
-    this.#addresses(was, is);
+    history.highest = is.epoch;
+    this.#addresses(group, was, is);
   }
 
-  #nodeOf(epoch: number, otherwise: string): string {
-    return this.#holders.get(epoch) ?? otherwise;
-  }
-
-  #addresses(was: Assignment | undefined, is: Assignment): void {
+  #addresses(group: string, was: Assignment | undefined, is: Assignment): void {
+    const { proofs } = this.#of(group);
     const old = this.#machines.find(({ name }) => name === was?.node && name !== is.node);
     if (old === undefined || !old.up || old.actor.stopped) return;
-    if ([...old.processes].some((process) => this.#isExcused(process))) return;
+    if ([...old.processes].some((process) => process.group === group && isExcused(process, proofs))) return;
     // Open: an agent that was started again and has no list of the VIPs yet takes none away, and ends the epoch all the
     // same. What its forerunner put there goes at the end of its lifetime.
     if (!old.knowsAddresses()) return;
     // Open: a new incarnation is taken, and proves the old one out, before the address of the old one is away. It goes
     // within milliseconds, or with the agent's next look.
-    if (is.epoch > 1 && this.proofs.get(is.epoch - 1) === 'Rejoined') return;
-    for (const [address, untilMs] of old.addresses) {
-      if (untilMs <= old.time.nowMs) continue;
-      const message = `${address} is on ${old.name} for ${Math.round(untilMs - old.time.nowMs)} ms more, and ${is.node} has epoch ${is.epoch}`;
-      this.#found('address of a superseded node', message);
-    }
+    if (is.epoch > 1 && proofs.get(is.epoch - 1) === 'Rejoined') return;
+    const address = addressOf(group);
+    const untilMs = old.addresses.get(address) ?? 0;
+    if (untilMs <= old.time.nowMs) return;
+    const message = `${address} is on ${old.name} for ${Math.round(untilMs - old.time.nowMs)} ms more, and ${is.node} has epoch ${is.epoch}`;
+    this.#found('address of a superseded node', message);
   }
 
   fail(violation: Violation): void {
@@ -139,6 +132,29 @@ export class Invariants {
   #found(invariant: Violation['invariant'], message: string): void {
     this.fail({ invariant, message });
   }
+
+  #of(group: string): GroupHistory {
+    let history = this.#groups.get(group);
+    if (history === undefined) {
+      history = { proofs: new Map(), holders: new Map(), highest: 0 };
+      this.#groups.set(group, history);
+    }
+    return history;
+  }
+}
+
+/** What has been of one group. */
+interface GroupHistory {
+  /** Epoch → the proof by which it was closed. */
+  readonly proofs: Map<number, string>;
+  /** Epoch → the machine that a process was spawned on. */
+  readonly holders: Map<number, string>;
+  highest: number;
+}
+
+/** By what the proof does not cover, if it is that proof. */
+function isExcused(process: Process, proofs: ReadonlyMap<number, string>): boolean {
+  return proofs.get(process.epoch) === 'LeaseExpired' && process.excuses.size > 0;
 }
 
 /** A release whose end the disk did not take, which was given its time: a write that a kernel holds may land later. */

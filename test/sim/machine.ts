@@ -10,8 +10,10 @@ import type { Resource, Stored } from '../../src/kube/api.ts';
 import { createReflector, type Reflector } from '../../src/kube/reflector.ts';
 import { diskMonitors, failoverGroups, failoverNodes, vipResources } from '../../src/kube/resources.ts';
 import { type ApiServer, openLink, SimKube } from './apiserver.ts';
-import type { SharedDisk } from './disk.ts';
+import type { GroupData, SharedDisk } from './disk.ts';
+import { HelperLane } from './helper.ts';
 import { createDisk } from './nodedisk.ts';
+import { NodeFiles } from './nodefiles.ts';
 import type { Process } from './process.ts';
 import { breakParts, breakRequests, type Rule } from './rules.ts';
 import { Shim } from './shim.ts';
@@ -65,6 +67,11 @@ export class Machine {
   crashChance = 0;
   readonly #o: MachineOptions;
   readonly #held: { readonly writer: Process; readonly after: number; readonly done: () => void }[] = [];
+  readonly files = new NodeFiles(this);
+  lanes = this.#newLanes();
+  /** The chance of an access to the disk to take seconds, and of a read of another's file to fail. */
+  slowDisk = 0;
+  unreadable = 0;
   #whenDiskIsBack: (() => void)[] = [];
   readonly #stops: AbortController[] = [];
   #boots = 0;
@@ -132,6 +139,12 @@ export class Machine {
     this.addresses.clear();
     this.#held.length = 0;
     this.#whenDiskIsBack = [];
+    this.files.crash();
+    this.lanes = this.#newLanes();
+  }
+
+  #newLanes(): { readonly disk: HelperLane; readonly channel: HelperLane } {
+    return { disk: new HelperLane(this), channel: new HelperLane(this) };
   }
 
   pause(): void {
@@ -190,19 +203,21 @@ export class Machine {
       const next = this.#held[0];
       if (next === undefined || this.diskCut) return;
       this.#held.shift();
-      this.disk.land({ ...next, held });
+      next.writer.data.land({ ...next, held });
       next.done();
       if (this.#held.length > 0) this.#flush(held);
     });
   }
 
   /** How many writes there are on the disk, with those that this machine's kernel still holds. */
-  readDisk(then: (landed: number) => void): void {
-    this.whenDiskIsBack(() => then(this.disk.landed + this.#held.length));
+  readDisk(data: GroupData, then: (landed: number) => void): void {
+    const held = () => this.#held.filter(({ writer }) => writer.data === data).length;
+    this.whenDiskIsBack(() => then(data.landed + held()));
   }
 
-  holdsWrites(): boolean {
-    return this.#held.length > 0;
+  whenAllHasLanded(then: () => void): void {
+    if (this.#held.length === 0) then();
+    else this.time.in(20, this.actor, () => this.whenAllHasLanded(then));
   }
 
   // --- its agent --------------------------------------------------------------------------------------------------

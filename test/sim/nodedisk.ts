@@ -1,58 +1,44 @@
-import type { Disk, OwnRecord, openDisk } from '../../src/agent/disk.ts';
-import { Hung } from '../../src/agent/helper.ts';
+import type { Disk, openDisk } from '../../src/agent/disk.ts';
 import type { Clock } from '../../src/base/clock.ts';
 import type { FileRead } from '../../src/decide/channel.ts';
+import type { FileContent } from './disk.ts';
 import type { Machine } from './machine.ts';
 import type { Actor } from './time.ts';
 
-/** The shared disk as the agent of one machine comes to it: each access may hang, and the next waits for none that does. */
+/** The shared disk as the agent of one machine comes to it, through two helper processes that may hang. */
 export function createDisk(machine: Machine, agent: Actor, clock: Clock): ReturnType<typeof openDisk> {
-  const { time, disk } = machine;
-  let hanging = 0;
+  const { time, disk, name } = machine;
+  const { chance } = time;
 
   function ask<T>(limitMs: number, act: () => T): Promise<T> {
-    return new Promise((resolve, reject) => {
-      if (agent.dead) return;
-      if (hanging > 0) return reject(new Hung('Cannot access the disk: an earlier access still hangs'));
-      let given = false;
-      const cancel = clock.after(limitMs, () => {
-        given = true;
-        hanging += 1;
-        reject(new Hung(`Cannot access the disk: no answer within ${limitMs} ms`));
-      });
-      const reach = () => {
-        // A helper that was killed meanwhile may have come through all the same.
-        if (given) {
-          hanging -= 1;
-          if (time.chance.hits(0.5)) return;
-        }
-        const value = act();
-        time.in(0.2, agent, () => {
-          cancel();
-          resolve(value);
-        });
-      };
-      time.in(time.chance.longTail(1, 60), machine.actor, () => machine.whenDiskIsBack(reach));
-    });
+    return machine.lanes.disk.ask(agent, clock, limitMs, (done: (value: T) => void) => done(act()));
   }
 
   /** syncfs waits for all that the kernel holds. */
-  const synced: Disk['sync'] = async (limitMs) => {
-    await ask(limitMs, () => {});
-    while (machine.holdsWrites()) await clock.sleep(20);
-  };
-  const file = (group: string, node: string) => `${group}/${node}`;
-  const mark = `${agent.name}`;
+  const sync: Disk['sync'] = (limitMs) =>
+    machine.lanes.disk.ask(agent, clock, limitMs, (done: () => void) => machine.whenAllHasLanded(done));
+
+  // As src/agent/disk.ts makes them.
+  const mark = agent.name.replaceAll(' ', '-');
   let beats = 0;
-  const write = (group: string, record: OwnRecord) => {
-    disk.records.set(file(group, machine.name), { ...record, beat: `${mark}-${++beats}` });
-  };
-  const read = (group: string, node: string): FileRead => {
-    const found = disk.records.get(file(group, node));
-    if (found === undefined) disk.records.set(file(group, node), 'empty');
-    if (found === undefined) return { node, kind: 'missing' };
-    return found === 'empty' ? { node, kind: 'empty' } : { node, kind: 'record', record: found };
-  };
+
+  function read(group: string, node: string): FileRead {
+    const files = disk.filesOf(group);
+    const content: FileContent | undefined = files.get(node);
+    if (content === undefined) {
+      files.set(node, 'empty');
+      return { node, kind: 'missing' };
+    }
+    if (chance.hits(machine.unreadable)) {
+      return chance.hits(0.5)
+        ? { node, kind: 'failed', message: 'ESTALE' }
+        : { node, kind: 'torn', content: `read ${chance.next()}` };
+    }
+    if (content === 'empty') return { node, kind: 'empty' };
+    if ('torn' in content) return { node, kind: 'torn', content: content.torn };
+    return { node, kind: 'record', record: content };
+  }
+
   return {
     warm: () => {},
     id: (create, limitMs) =>
@@ -62,27 +48,33 @@ export function createDisk(machine: Machine, agent: Actor, clock: Clock): Return
       }),
     prepare: (_, limitMs) => ask(limitMs, () => {}),
     own: (group, limitMs) =>
-      ask(limitMs, () => {
-        const found = disk.records.get(file(group, machine.name));
-        return found === 'empty' ? undefined : found;
+      machine.lanes.channel.ask(agent, clock, limitMs, (done: (found: FileContentRead) => void) => {
+        const found = machine.files.own(group);
+        if (found !== undefined && found !== 'empty' && 'torn' in found) done(new Error('it holds no valid record'));
+        else done(found === 'empty' ? undefined : found);
       }),
-    writeOwn: (group, record, limitMs) => ask(limitMs, () => write(group, record)),
+    writeOwn: (group, record, limitMs) => {
+      beats += 1;
+      const content = { ...record, beat: `${mark}-${beats}` };
+      return machine.lanes.channel.ask(agent, clock, limitMs, (done: () => void) =>
+        machine.files.write(group, content, done),
+      );
+    },
     readOthers: (group, nodes, limitMs) =>
-      ask(limitMs, () => {
-        const lying = [...disk.records.keys()].flatMap((key) =>
-          key.startsWith(`${group}/`) ? [key.slice(group.length + 1)] : [],
-        );
-        return [...new Set([...nodes, ...lying])]
-          .filter((node) => node !== machine.name)
-          .map((node) => read(group, node));
+      machine.lanes.channel.ask(agent, clock, limitMs, (done: (found: FileRead[]) => void) => {
+        const others = new Set([...nodes, ...machine.files.list(group)]);
+        others.delete(name);
+        done([...others].map((node) => read(group, node)));
       }),
-    sync: synced,
+    sync,
     lockFile: () => 'lock',
-    signLock: (_, text, limitMs) =>
+    signLock: (group, text, limitMs) =>
       ask(limitMs, () => {
-        disk.lockText = text;
+        disk.of(group).lockText = text;
       }),
-    lockHolder: (_, limitMs) => ask(limitMs, () => disk.lockText),
+    lockHolder: (group, limitMs) => ask(limitMs, () => disk.of(group).lockText),
     close: () => {},
   };
 }
+
+type FileContentRead = Awaited<ReturnType<Disk['own']>> | Error;

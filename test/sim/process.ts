@@ -1,3 +1,4 @@
+import type { GroupData } from './disk.ts';
 import type { Machine } from './machine.ts';
 import type { Shim } from './shim.ts';
 import { Actor } from './time.ts';
@@ -14,6 +15,8 @@ export class Process {
   readonly actor: Actor;
   readonly mark: string;
   readonly shim: Shim;
+  readonly group: string;
+  readonly data: GroupData;
   /** Whether it has come to the user's program; before that it does nothing. */
   executed = false;
   killed = false;
@@ -28,8 +31,10 @@ export class Process {
     this.machine = shim.machine;
     this.epoch = epoch;
     this.mark = shim.config.mark;
+    this.group = shim.group;
+    this.data = this.machine.disk.of(this.group);
     this.pid = this.machine.nextPid();
-    this.actor = new Actor(`process of epoch ${epoch} on ${this.machine.name}`, this.machine.actor);
+    this.actor = new Actor(`process of ${this.group}, epoch ${epoch}, on ${this.machine.name}`, this.machine.actor);
     this.#onEnd = onEnd;
   }
 
@@ -44,7 +49,7 @@ export class Process {
 
   exec(): void {
     this.executed = true;
-    this.machine.readDisk((landed) => {
+    this.machine.readDisk(this.data, (landed) => {
       this.#known = landed;
       this.#writeOn();
     });
@@ -54,7 +59,7 @@ export class Process {
     const { time } = this.machine;
     time.in(time.chance.between(WRITE_EVERY_MS / 4, WRITE_EVERY_MS), this.actor, () => {
       this.machine.write(this, this.#known, () => {
-        this.#known = this.machine.disk.landed;
+        this.#known = this.data.landed;
         this.#writeOn();
       });
     });
@@ -80,8 +85,10 @@ export class Process {
     if (!this.alive) return;
     this.actor.die();
     this.machine.processes.delete(this);
-    this.machine.disk.unlock(this);
-    this.machine.tell(`process ${this.pid} of epoch ${this.epoch} ends (${signal ?? `status ${code}`})`);
+    this.data.unlock(this);
+    this.machine.tell(
+      `process ${this.pid} of ${this.group}, epoch ${this.epoch}, ends (${signal ?? `status ${code}`})`,
+    );
     this.#onEnd(signal, code);
   }
 
@@ -90,6 +97,6 @@ export class Process {
     this.actor.die();
     this.machine.processes.delete(this);
     const { chance } = this.machine.time;
-    this.machine.disk.unlock(this, chance.hits(0.5) ? chance.between(0, 60_000) : 0);
+    this.data.unlock(this, chance.hits(0.5) ? chance.between(0, 60_000) : 0);
   }
 }

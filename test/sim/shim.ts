@@ -23,6 +23,7 @@ export class Shim {
   readonly machine: Machine;
   readonly config: ShimConfig;
   readonly pid: number;
+  readonly group: string;
   readonly actor: Actor;
   readonly startTicks: number;
   listening = false;
@@ -43,9 +44,10 @@ export class Shim {
   constructor(machine: Machine, config: ShimConfig) {
     this.machine = machine;
     this.config = config;
+    this.group = config.acceptedFile; // as this machine's /run names it
     this.pid = machine.nextPid();
     this.startTicks = this.pid;
-    this.actor = new Actor(`shim on ${machine.name}`, machine.actor);
+    this.actor = new Actor(`shim of ${this.group} on ${machine.name}`, machine.actor);
     this.#forlornSinceMs = machine.clock.nowMs();
   }
 
@@ -148,9 +150,11 @@ export class Shim {
     const execMs = chance.hits(machine.slowSpawns) ? chance.between(300, 6_000) : chance.longTail(15, 300);
     machine.time.in(execMs, process.actor, () => {
       if (process.killed) return;
-      if (locks && machine.disk.isLocked()) return process.end(null, CHAIN_EXIT.lockHeld);
-      if (locks) machine.disk.lockHolder = process;
-      machine.tell(`process ${process.pid} runs, under epoch ${process.epoch}${locks ? '' : ', without the lock'}`);
+      if (locks && process.data.isLocked()) return process.end(null, CHAIN_EXIT.lockHeld);
+      if (locks) process.data.lockHolder = process;
+      machine.tell(
+        `process ${process.pid} of ${this.group} runs, under epoch ${process.epoch}${locks ? '' : ', without the lock'}`,
+      );
       process.exec();
       machine.time.in(0.2, this.actor, () => {
         if (this.process !== process) return;
