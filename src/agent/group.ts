@@ -14,11 +14,13 @@ import {
   planAgent,
   unfitness,
 } from '../decide/agent.ts';
+import type { Timing } from '../decide/timing.ts';
 import type { KubeApi } from '../kube/api.ts';
 import { failoverGroups } from '../kube/resources.ts';
 import type { Addresses } from './address.ts';
-import type { Disk, OwnRecord } from './disk.ts';
+import type { Disk } from './disk.ts';
 import { createGroupAddresses } from './groupaddresses.ts';
+import { createGroupChannel, type Footing } from './groupchannel.ts';
 import { createGroupDisk } from './groupdisk.ts';
 import type { Host } from './host.ts';
 import { isSameMount, type WrittenMount } from './mounts.ts';
@@ -72,8 +74,9 @@ export interface GroupContext {
   readonly shimLogFile: string;
   readonly nodeProblem: () => Problem | undefined;
   readonly incarnation: () => number | undefined;
+  /** By the Lease. */
   readonly deadline: () => Deadline;
-  readonly takeoverAfterMs: () => number;
+  readonly timing: () => Timing;
   /** By the watch. `undefined`: it knows of no such group; before it is in step, `unknown`. */
   readonly watched: (group: string) => FailoverGroup | undefined | 'unknown';
   readonly vips: (group: string) => GroupVips;
@@ -95,6 +98,7 @@ const FAILURES_KEPT = 128;
 /** More mounts than this under one epoch, one after the other: the oldest are gone and keep it from settling. */
 const MOUNTS_KEPT = 8;
 
+const NEVER: Deadline = { untilMs: Number.NEGATIVE_INFINITY, unbrokenSinceMs: Number.POSITIVE_INFINITY };
 const NOTHING_KNOWN: GroupMemory = { ended: 0, settled: true, spawned: 0 };
 
 export function createGroupAgent(name: string, context: GroupContext): GroupAgent {
@@ -111,8 +115,15 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
   const disk = createGroupDisk({ clock, disk: context.disk, mountAt: parts.mountAt, onChange: poke });
   const addresses = createGroupAddresses({
     addresses: context.addressesOn,
-    earlierLifetimeMs: context.takeoverAfterMs,
+    earlierLifetimeMs: () => context.timing().takeoverAfterMs,
     ...{ clock, log, onChange: context.onChange },
+  });
+  const channel = createGroupChannel({
+    ...{ group: name, node, clock, log, disk: context.disk, timing: context.timing, footing, cutDeadline },
+    onExtended: (epoch, untilMs) => {
+      if (process.view().epoch === epoch) extend(untilMs);
+    },
+    onChange: poke,
   });
 
   const createdMs = clock.nowMs();
@@ -121,6 +132,8 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
   /** Nothing says what an earlier agent ran here; not before everything has been ended and the disk was asked. */
   let known = remembered !== undefined;
   let group: FailoverGroup | undefined;
+  /** The later of the two channels. */
+  let deadline = context.deadline();
   let confirmed: AgentSeen['confirmed'];
   let failures: number[] = [];
   let lockRefused: AgentSeen['lockRefused'];
@@ -169,6 +182,7 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
     act(plan, observed);
     placeAddresses();
     keepWarm();
+    channel.poke();
     const dueMs = plan.lookAgainMs === undefined ? LOOK_EVERY_MS : plan.lookAgainMs - clock.nowMs();
     cancelTimer();
     cancelTimer = clock.after(Math.max(1, Math.min(LOOK_EVERY_MS, dueMs)), poke);
@@ -196,7 +210,7 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
       node,
       nodeProblem: context.nodeProblem(),
       incarnation: context.incarnation(),
-      deadline: context.deadline(),
+      deadline,
       view,
       confirmed,
       record: memory,
@@ -208,6 +222,7 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
         move?.proof === undefined || move.epoch === undefined ? undefined : { epoch: move.epoch, proof: move.proof },
       lockRefused,
       failures,
+      channel: channel.seen(view.exists ? view.assignment : undefined, deadline),
       restart: {
         limit: spec?.process.restart.limit ?? 0,
         windowMs: durationMs(spec?.process.restart.window ?? '10m'),
@@ -227,6 +242,12 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
     switch (now.do) {
       case 'confirm':
         void confirm();
+        break;
+      case 'claim':
+        channel.claim(now.epoch);
+        break;
+      case 'look':
+        channel.look();
         break;
       case 'start':
         void start(now.epoch, now.lock, observed);
@@ -278,7 +299,7 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
       const written = writtenWith(on);
       if (memory.spawned < epoch || written !== memory.written) remember({ ...memory, spawned: epoch, written });
       lockedEpoch = lock ? epoch : undefined;
-      await process.start({ epoch, incarnation, deadlineMs: context.deadline().untilMs, run });
+      await process.start({ epoch, incarnation, deadlineMs: deadline.untilMs, run });
     } catch (error) {
       failed(clock.nowMs());
       log.warn('cannot start', { error: describeError(error) });
@@ -411,7 +432,7 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
       const mounts = stillMounted(memory.written);
       for (const on of mounts) await context.disk(on.path).sync(leftMs(), on);
       const newest = mounts.at(-1);
-      if (newest !== undefined) await context.disk(newest.path).writeOwn(name, endOf(epoch), leftMs(), newest);
+      if (newest !== undefined) await channel.end(epoch, newest, leftMs());
       return newest !== undefined;
     } catch (error) {
       log.warn('the disk does not take the end of the epoch', { epoch, error: describeError(error) });
@@ -425,7 +446,7 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
    */
   function writtenWith(on: WrittenMount): WrittenMount[] | undefined {
     const waitedMs = clock.nowMs() - (memory.endedAtMs ?? createdMs);
-    const over = memory.spawned <= memory.ended && (memory.settled || waitedMs >= context.takeoverAfterMs());
+    const over = memory.spawned <= memory.ended && (memory.settled || waitedMs >= context.timing().takeoverAfterMs);
     if (over) return [on];
     const { written } = memory;
     if (written === undefined || written.some((one) => one.path === on.path && isSameMount(one, on))) return written;
@@ -446,8 +467,12 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
 
   /** For whoever reads the disk; nothing waits for it. */
   async function writeEnd(epoch: number): Promise<void> {
-    await mountedDisk()
-      ?.writeOwn(name, endOf(epoch), SETTLE_LIMIT_MS)
+    const found = groupNow();
+    if (found === undefined || disk.look(found).state !== 'mounted') return;
+    const on = disk.mounted();
+    if (on === undefined) return;
+    await channel
+      .end(epoch, on, SETTLE_LIMIT_MS)
       .catch((error) => log.warn('cannot write the end to the disk', { epoch, error: describeError(error) }));
   }
 
@@ -522,20 +547,44 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
     return context.disk(found.spec.sharedDisk.mountPath);
   }
 
-  function endOf(epoch: number): OwnRecord {
-    const takeoverAfterSeconds = Math.ceil(context.takeoverAfterMs() / 1000);
-    return { state: 'ended', ended: epoch, claim: 0, epoch, takeoverAfterSeconds };
-  }
-
   function remember(next: GroupMemory): void {
     runDir.setGroup(name, next);
     memory = next;
   }
 
+  /** By whichever channel; never earlier than it was. */
+  function extend(untilMs: number): void {
+    const now = clock.nowMs();
+    if (untilMs <= now || untilMs <= deadline.untilMs) return;
+    deadline = { untilMs, unbrokenSinceMs: deadline.untilMs > now ? deadline.unbrokenSinceMs : now };
+    void process.setDeadline(untilMs);
+    if (plan?.serving) placeAddresses();
+    // A gap may have closed, and what waited for the Lease may start.
+    if (plan?.reason !== 'Running') poke();
+  }
+
+  async function cutDeadline(untilMs: number): Promise<void> {
+    if (deadline.untilMs > untilMs) deadline = { ...deadline, untilMs };
+    await process.cutDeadline(untilMs);
+  }
+
+  /** The second channel is in force by the assignment, on the disk that this names. */
+  function footing(): Footing | undefined {
+    const view = seen?.view;
+    const assignment = view?.exists ? view.assignment : undefined;
+    if (assignment?.basis.heartbeat !== true) return undefined;
+    const { basis } = assignment;
+    const diskId = basis.diskId ?? seen?.recordedDiskId;
+    // The mount of the spec may be another by now than the one that the process runs on.
+    const on = [disk.mounted(), ...(memory.written ?? []).toReversed()].find(
+      (mount) => mount?.path === basis.mountPath && (diskId === undefined || mount.diskId === diskId),
+    );
+    return on === undefined ? undefined : { assignment, on, process: processSeen() };
+  }
+
   function placeAddresses(): void {
     const { all, held } = context.vips(name);
     const serving = plan?.serving === true && !underWay.end;
-    const deadline = context.deadline();
     // Nothing was renewed by this agent yet. What an earlier one left there serves the process that it left running, and
     // goes by itself at the deadline it was put there with.
     if (deadline.untilMs === Number.NEGATIVE_INFINITY && process.view().state === 'running') return;
@@ -580,8 +629,7 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
       ...(unfit === undefined ? {} : { reason: unfit.reason }),
       ...(message === undefined ? {} : { message: message.slice(0, 1024) }),
       ...(seen.disk.state === 'mounted' && seen.disk.id !== undefined ? { diskId: seen.disk.id } : {}),
-      highestRead: 0,
-      neighbours: [],
+      ...channel.report(seen.view.exists ? seen.view.assignment : undefined),
     };
   }
 
@@ -624,14 +672,15 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
       if (epoch > memory.spawned) remember({ ...memory, spawned: epoch, written: undefined });
       if (!memory.settled) void settleLater();
     },
-    deadlineMoved: (deadline) => {
-      void process.setDeadline(deadline.untilMs);
-      if (plan?.serving) placeAddresses();
-      // A gap may have closed, and what waited for the Lease may start.
-      if (plan?.reason !== 'Running') poke();
+    deadlineMoved: ({ untilMs }) => {
+      extend(untilMs);
+      channel.renewed();
     },
-    cutDeadline: (untilMs) => process.cutDeadline(untilMs),
-    kill: (why: string, cause: EndCause = 'Killed') => process.kill(why, cause),
+    cutDeadline,
+    kill: (why: string, cause: EndCause = 'Killed') => {
+      deadline = NEVER;
+      return process.kill(why, cause);
+    },
     settle,
     report,
     addresses: () => addresses.present(),
@@ -642,6 +691,7 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
       left = true;
       cancelTimer();
       ready?.stop.abort();
+      channel.leave();
       process.leave();
     },
   };

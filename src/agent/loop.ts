@@ -120,7 +120,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     shimLogFile: join(options.logDirectory, 'shim.log'),
     incarnation: () => keeper.incarnation(),
     deadline: () => keeper.deadline(),
-    takeoverAfterMs: () => (timing ?? DEFAULT_TIMING).takeoverAfterMs,
+    timing: () => timing ?? DEFAULT_TIMING,
     watched: (name) => {
       const all = watches.groups();
       return all === undefined ? 'unknown' : all.find((group) => group.metadata.name === name);

@@ -1,4 +1,5 @@
 import type { Assignment, Proof } from '../crds/failovergroup.ts';
+import type { Gate } from './channel.ts';
 
 /**
  * What the agent of a node does next about one group. Pure: what is known goes in, one action comes out.
@@ -39,6 +40,7 @@ export interface AgentSeen {
   readonly nodeProblem: Problem | undefined;
   /** Undefined while no Lease is held. */
   readonly incarnation: number | undefined;
+  /** The later of the two channels. */
   readonly deadline: Deadline;
   /** The newest that watch or GET have shown. */
   readonly view: GroupView;
@@ -58,8 +60,19 @@ export interface AgentSeen {
   /** When the process ended by itself, or could not be started, oldest first. By the boot clock. */
   readonly failures: readonly number[];
   readonly restart: { readonly limit: number; readonly windowMs: number };
+  /** What the shared disk says, where the present assignment has a second channel. */
+  readonly channel: ChannelSeen | undefined;
   /** What is being done already. */
   readonly underWay: { readonly confirm: boolean; readonly end: boolean };
+}
+
+export interface ChannelSeen {
+  /** The highest claim or epoch in the file of another node, and whose file that is. */
+  readonly highest: { readonly epoch: number; readonly node: string } | undefined;
+  /** The highest epoch that this node has claimed itself. */
+  readonly claimed: number;
+  /** For the assignment's epoch. */
+  readonly gate: Gate;
 }
 
 /** `unbrokenSinceMs`: since when there has been a deadline in the future at every moment. */
@@ -106,6 +119,10 @@ export type AgentPlan = {
   | { readonly do: 'nothing' }
   /** Read the group without resourceVersion. */
   | { readonly do: 'confirm' }
+  /** Write on the disk that this node claims the epoch. */
+  | { readonly do: 'claim'; readonly epoch: number }
+  /** Read the files of the other nodes on the disk. */
+  | { readonly do: 'look' }
   | { readonly do: 'start'; readonly epoch: number; readonly lock: boolean }
   | { readonly do: 'stop' }
   /** Nothing of it lives: sync the disk, write it down, report it. */
@@ -152,7 +169,7 @@ function isBeingEnded({ process, underWay }: AgentSeen): AgentPlan | undefined {
 }
 
 /** "As soon as its view names another node, another incarnation, a higher epoch or Stopping." */
-function mustStop({ process, view, node, incarnation, nodeProblem }: AgentSeen): AgentPlan | undefined {
+function mustStop({ process, view, node, incarnation, nodeProblem, channel }: AgentSeen): AgentPlan | undefined {
   if (!lives(process)) return undefined;
   if (nodeProblem !== undefined) return stop(nodeProblem.reason, nodeProblem.message);
   const assignment = assignmentOf(view);
@@ -164,7 +181,9 @@ function mustStop({ process, view, node, incarnation, nodeProblem }: AgentSeen):
   if (incarnation !== undefined && assignment.incarnation !== incarnation) {
     return stop('OtherIncarnation', `epoch ${assignment.epoch} was for incarnation ${assignment.incarnation}`);
   }
-  return undefined;
+  const claim = channel?.highest;
+  if (claim === undefined || claim.epoch < process.epoch) return undefined;
+  return stop('Claimed', `${claim.node} has claimed epoch ${claim.epoch} on the shared disk`);
 }
 
 /**
@@ -189,14 +208,18 @@ function mustEndEpoch(seen: AgentSeen): AgentPlan | undefined {
   return { do: 'endEpoch', epoch, reason: 'EpochOver', message: `epoch ${epoch} is over here`, serving: false };
 }
 
-function epochThatIsOver({ view, confirmed, node, incarnation, record }: AgentSeen): number | undefined {
+function epochThatIsOver({ view, confirmed, node, incarnation, record, channel }: AgentSeen): number | undefined {
   const assignment = assignmentOf(view);
+  const begun = Math.max(record.spawned, channel?.claimed ?? 0);
   if (assignment === undefined) {
-    return !view.exists && confirmed?.view.exists === false ? record.spawned : undefined;
+    return !view.exists && confirmed?.view.exists === false ? begun : undefined;
   }
-  if (assignment.node !== node) return record.spawned < assignment.epoch ? record.spawned : undefined;
+  if (assignment.node !== node) return begun < assignment.epoch ? begun : undefined;
   if (assignment.state === 'Stopping') return assignment.epoch;
-  return incarnation !== undefined && assignment.incarnation < incarnation ? assignment.epoch : undefined;
+  if (incarnation !== undefined && assignment.incarnation < incarnation) return assignment.epoch;
+  // Who has claimed it waits for the word that this one has ended.
+  const claimed = record.spawned === assignment.epoch && (channel?.highest?.epoch ?? 0) >= assignment.epoch;
+  return claimed ? assignment.epoch : undefined;
 }
 
 function notAssignedHere({ view, node, incarnation }: AgentSeen): AgentPlan | undefined {
@@ -249,9 +272,24 @@ function diskInPlace(seen: AgentSeen): AgentPlan | undefined {
   return problem && nothing(problem.reason, problem.message);
 }
 
-/** Condition 5: the second channel's gate comes in here. A group without one has none to pass. */
-function gatePassed(_: AgentSeen): AgentPlan | undefined {
-  return undefined;
+/** Condition 5, where the group has a second channel. */
+function gatePassed({ channel, view }: AgentSeen): AgentPlan | undefined {
+  if (channel === undefined) return undefined;
+  const { gate } = channel;
+  const epoch = assignmentOf(view)?.epoch ?? 0;
+  const message = (what: string) => `epoch ${epoch} waits for the shared disk: ${what}`;
+  switch (gate.state) {
+    case 'passed':
+      return undefined;
+    case 'unclaimed':
+      return { do: 'claim', epoch, reason: 'Claiming', message: message('writing its claim'), serving: false };
+    case 'unread':
+      return { do: 'look', reason: 'GateUnread', message: message('reading what the others say'), serving: false };
+    case 'outnumbered':
+      return nothing('Outnumbered', message(gate.message));
+    case 'closed':
+      return nothing('GateClosed', message(gate.message), gate.untilMs);
+  }
 }
 
 function hostAllows({ hostProblem }: AgentSeen): AgentPlan | undefined {

@@ -1,7 +1,15 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Assignment } from '../../src/crds/failovergroup.ts';
-import { type AgentPlan, type AgentSeen, planAgent, restartPauseMs, unfitness } from '../../src/decide/agent.ts';
+import {
+  type AgentPlan,
+  type AgentSeen,
+  type ChannelSeen,
+  planAgent,
+  restartPauseMs,
+  unfitness,
+} from '../../src/decide/agent.ts';
+import type { Gate } from '../../src/decide/channel.ts';
 
 /** What the agent of node "a" does about one group. */
 
@@ -34,6 +42,7 @@ function mayStart(change: Partial<AgentSeen> = {}, assigned: Partial<Assignment>
     lockRefused: undefined,
     failures: [],
     restart: { limit: 3, windowMs: 600_000 },
+    channel: undefined,
     underWay: { confirm: false, end: false },
     ...change,
   };
@@ -44,6 +53,13 @@ const running = (change: Partial<AgentSeen> = {}, assigned: Partial<Assignment> 
     { process: { state: 'running', epoch: 7 }, record: { ended: 6, settled: true, spawned: 7 }, ...change },
     assigned,
   );
+
+const channel = (change: Partial<ChannelSeen> = {}): ChannelSeen => ({
+  highest: { epoch: 6, node: 'b' },
+  claimed: 7,
+  gate: { state: 'passed' },
+  ...change,
+});
 
 interface Row {
   readonly when: string;
@@ -234,6 +250,78 @@ const ROWS: readonly Row[] = [
     }),
     does: { do: 'nothing', reason: 'LockHeld' },
   },
+  // Condition 5
+  {
+    when: 'the gate on the disk is passed',
+    seen: mayStart({ channel: channel() }),
+    does: { do: 'start', serving: true },
+  },
+  {
+    when: 'its claim is not on the disk',
+    seen: mayStart({ channel: channel({ claimed: 6, gate: { state: 'unclaimed' } }) }),
+    does: { do: 'claim', epoch: 7, serving: false },
+  },
+  {
+    when: 'its claim is not on the disk and the deadline has passed',
+    seen: mayStart({
+      deadline: { untilMs: 10_000, unbrokenSinceMs: 5_000 },
+      channel: channel({ gate: { state: 'unclaimed' } }),
+    }),
+    does: { do: 'nothing', reason: 'DeadlinePassed' },
+  },
+  {
+    when: 'its claim is not on the disk and only the watch has shown the assignment',
+    seen: mayStart({ confirmed: undefined, channel: channel({ gate: { state: 'unclaimed' } }) }),
+    does: { do: 'confirm' },
+  },
+  {
+    when: 'the disk has not been read since the claim',
+    seen: mayStart({ channel: channel({ gate: { state: 'unread' } }) }),
+    does: { do: 'look' },
+  },
+  {
+    when: 'another node may still be running, by its file',
+    seen: mayStart({ channel: channel({ gate: { state: 'closed', message: '', untilMs: 11_000 } }) }),
+    does: { do: 'nothing', reason: 'GateClosed', lookAgainMs: 11_000 },
+  },
+  {
+    when: 'another node has a number at or above the epoch',
+    seen: mayStart({ channel: channel({ gate: { state: 'outnumbered', message: '' } }) }),
+    does: { do: 'nothing', reason: 'Outnumbered' },
+  },
+  { when: 'all others have lower numbers', seen: running({ channel: channel() }), does: { reason: 'Running' } },
+  {
+    when: 'the gate is not passed any more while the process runs',
+    seen: running({ channel: channel({ gate: { state: 'unread' } }) }),
+    does: { reason: 'Running', serving: true },
+  },
+  {
+    when: 'another node has claimed the epoch after it',
+    seen: running({ channel: channel({ highest: { epoch: 8, node: 'b' } }) }),
+    does: { do: 'stop', reason: 'Claimed' },
+  },
+  {
+    when: 'another node has claimed its own epoch',
+    seen: running({ channel: channel({ highest: { epoch: 7, node: 'b' } }) }),
+    does: { do: 'stop', reason: 'Claimed' },
+  },
+  {
+    when: 'it has stopped because another node has claimed an epoch',
+    seen: running({ process: { state: 'idle', epoch: 7 }, channel: channel({ highest: { epoch: 8, node: 'b' } }) }),
+    does: { do: 'endEpoch', epoch: 7 },
+  },
+  {
+    when: 'another node has claimed an epoch above one that was never started here',
+    seen: mayStart({
+      channel: channel({ highest: { epoch: 8, node: 'b' }, gate: { state: 'outnumbered', message: '' } }),
+    }),
+    does: { do: 'nothing', reason: 'Outnumbered' },
+  },
+  {
+    when: 'it had claimed an epoch that went on to another node',
+    seen: mayStart({ channel: channel() }, { node: 'b', epoch: 8 }),
+    does: { do: 'endEpoch', epoch: 7 },
+  },
 ];
 
 test.each(ROWS)('when $when', ({ seen, does }) => {
@@ -301,6 +389,20 @@ const anything: fc.Arbitrary<AgentSeen> = fc.record({
   }),
   failures: fc.array(fc.integer({ min: 0, max: 10_000 }), { maxLength: 6 }).map((times) => times.sort((a, b) => a - b)),
   restart: fc.record({ limit: fc.integer({ min: 0, max: 3 }), windowMs: fc.constantFrom(1_000, 600_000) }),
+  channel: fc.option(
+    fc.record({
+      highest: fc.option(fc.record({ epoch, node: fc.constant('b') }), { nil: undefined }),
+      claimed: epoch,
+      gate: fc.constantFrom<Gate>(
+        { state: 'passed' },
+        { state: 'unclaimed' },
+        { state: 'unread' },
+        { state: 'outnumbered', message: '' },
+        { state: 'closed', message: '', untilMs: undefined },
+      ),
+    }),
+    { nil: undefined },
+  ),
   underWay: fc.record({ confirm: fc.boolean(), end: fc.boolean() }),
 });
 
@@ -335,6 +437,7 @@ test('whatever was seen, nothing starts unless all five conditions hold', () => 
       expect(seen.deadline.untilMs, 'condition 3').toBeGreaterThan(NOW.ms);
       expect(seen.deadline.unbrokenSinceMs, 'condition 3').toBeLessThanOrEqual(seen.confirmed!.sentAtMs);
       expect(seen.disk, 'condition 4').toMatchObject({ state: 'mounted', id: 'disk-1' });
+      expect(seen.channel?.gate.state ?? 'passed', 'condition 5').toBe('passed');
       expect(seen.nodeProblem ?? seen.hostProblem).toBeUndefined();
       expect(['absent', 'idle']).toContain(seen.process.state);
     }),
@@ -368,7 +471,8 @@ test('whatever was seen, a living process is stopped exactly when its view says 
         (named.node !== 'a' ||
           named.state === 'Stopping' ||
           named.epoch > seen.process.epoch ||
-          (seen.incarnation !== undefined && named.incarnation !== seen.incarnation));
+          (seen.incarnation !== undefined && named.incarnation !== seen.incarnation) ||
+          (seen.channel?.highest?.epoch ?? -1) >= seen.process.epoch);
       const gone = !seen.view.exists && seen.confirmed?.view.exists === false;
       const plan = planAgent(seen, NOW);
       expect(plan.do === 'stop').toBe(over || gone || seen.nodeProblem !== undefined);
