@@ -280,8 +280,10 @@ export function createGroupChannel(options: GroupChannelOptions): GroupChannel {
     if (assignment?.basis.heartbeat !== true) return { highestRead: 0, neighbours: [] };
     const { fenceAfterMs } = options.timing();
     const others = othersOf(assignment, node).slice(0, NEIGHBOURS_MAX);
+    // Our own claim of this epoch is no obstacle to it; a number above it is, wherever it was read.
+    const mine = own === undefined || highestOf(own.record) <= assignment.epoch ? 0 : highestOf(own.record);
     return {
-      highestRead: Math.max(highestIn(sights)?.epoch ?? 0, own === undefined ? 0 : highestOf(own.record)),
+      highestRead: Math.max(highestIn(sights)?.epoch ?? 0, mine),
       neighbours: others
         .map((name) => ({ name, state: neighbourState(sights.get(name), clock.nowMs(), fenceAfterMs) }))
         .sort((a, b) => (a.name < b.name ? -1 : 1)),
