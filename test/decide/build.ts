@@ -1,7 +1,14 @@
+import type { Condition } from '../../src/crds/conditions.ts';
 import type { DiskMonitor } from '../../src/crds/diskmonitor.ts';
 import { diskMonitor } from '../../src/crds/diskmonitor.ts';
 import { type Assignment, type FailoverGroup, failoverGroup, type Move } from '../../src/crds/failovergroup.ts';
-import { type DiskReport, type FailoverNode, failoverNode, type GroupReport } from '../../src/crds/failovernode.ts';
+import {
+  type DiskReport,
+  type FailoverNode,
+  failoverNode,
+  type GroupReport,
+  type StopMark,
+} from '../../src/crds/failovernode.ts';
 import { parseObject } from '../../src/crds/kind.ts';
 import { type VipResource, vipResource } from '../../src/crds/vipresource.ts';
 import type { GroupSeen, LeaseSeen, NodeSeen, Now } from '../../src/decide/seen.ts';
@@ -63,6 +70,8 @@ export interface NodeChange {
   readonly twin?: string;
   readonly nodeProblem?: { reason: string; message: string };
   readonly disks?: readonly DiskReport[];
+  /** The promise to start its instance again. */
+  readonly stop?: StopMark;
 }
 
 export function node(name: string, change: NodeChange = {}): NodeSeen {
@@ -79,6 +88,7 @@ export function node(name: string, change: NodeChange = {}): NodeSeen {
     },
     spec: { instanceId: `i-0000000${name.slice(-1)}`, schedulable: change.schedulable ?? true },
     status: {
+      ...(change.stop ? { stop: change.stop } : {}),
       report: {
         incarnation,
         bootId: 'boot-1',
@@ -138,6 +148,8 @@ export interface GroupChange {
   readonly history?: readonly Move[];
   readonly mountPath?: string;
   readonly heartbeat?: boolean;
+  readonly policy?: 'Lease' | 'Instance';
+  readonly conditions?: readonly Condition[];
 }
 
 export function group(change: GroupChange = {}): FailoverGroup {
@@ -155,6 +167,7 @@ export function group(change: GroupChange = {}): FailoverGroup {
     spec: {
       nodes: change.nodes ?? ['server1', 'server2'],
       running: change.running ?? true,
+      fencing: { policy: change.policy ?? 'Lease' },
       sharedDisk: { mountPath: change.mountPath ?? '/mnt/efs', heartbeat: change.heartbeat ?? true },
       process: { command: ['/work/minio', 'server', '/mnt/efs'], user: 'minio' },
     },
@@ -163,6 +176,7 @@ export function group(change: GroupChange = {}): FailoverGroup {
       ...(assigned ? { assignment: assigned } : {}),
       ...(change.move ? { move: change.move } : {}),
       ...(change.history ? { history: change.history } : {}),
+      ...(change.conditions ? { conditions: change.conditions } : {}),
     },
   });
 }
