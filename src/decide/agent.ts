@@ -366,7 +366,8 @@ function lockWasRefused({ lockRefused, view }: AgentSeen): boolean {
 }
 
 function mayIgnoreLock({ proof, view }: AgentSeen): boolean {
-  return proof?.proof === 'LeaseExpired' && proof.epoch === assignmentOf(view)?.epoch;
+  const deadClient = proof?.proof === 'LeaseExpired' || proof?.proof === 'InstanceStopped';
+  return deadClient && proof.epoch === assignmentOf(view)?.epoch;
 }
 
 function assignmentOf(view: GroupView): Assignment | undefined {
