@@ -213,8 +213,6 @@ const T0 = '2026-11-23T11:00:00.000Z';
 export interface Tampering {
   /** Whether the version that a write carries is looked at. */
   checksVersion?(plural: string, verb: string): boolean;
-  /** What a read or an event shows. */
-  shows?(plural: string, object: Raw): Raw;
 }
 
 /** The server as one client comes to it. What a dead client has sent still arrives; it hears of nothing any more. */
@@ -319,7 +317,7 @@ export class SimKube implements KubeApi, WatchApi {
       items: this.#all(r, namespace, o),
       resourceVersion: this.#server.version,
     }));
-    return { items: items.map((raw) => this.#shown(r, raw)), resourceVersion, continue: '' };
+    return { items, resourceVersion, continue: '' };
   };
 
   async *watch<T>(r: Resource<T>, namespace: string | undefined, o: WatchOptions): AsyncGenerator<WatchEvent> {
@@ -370,7 +368,7 @@ export class SimKube implements KubeApi, WatchApi {
           o.signal.throwIfAborted();
           throw next;
         }
-        if (next !== undefined) yield { type: next.type, object: this.#shown(r, next.object) };
+        if (next !== undefined) yield { type: next.type, object: next.object };
         else
           await new Promise<void>((resolve) => {
             wake = resolve;
@@ -408,12 +406,8 @@ export class SimKube implements KubeApi, WatchApi {
     return (this.#tampering.checksVersion?.(plural, verb) ?? true) ? carried : undefined;
   }
 
-  #shown<T>({ plural }: Resource<T>, raw: Raw): Raw {
-    return this.#tampering.shows?.(plural, raw) ?? raw;
-  }
-
   #parse<T extends Stored>(r: Resource<T>, raw: Raw): T {
-    return r.parse(this.#shown(r, raw));
+    return r.parse(raw);
   }
 
   /** The way there, the deed, the way back; each may fail, and the caller learns of none of it but by waiting. */

@@ -238,12 +238,18 @@ export const FAULTS = {
     });
   },
   'a standstill in a start': (world: World) => {
-    const machine = world.chance.pick(world.machines);
+    const running = world.machines.filter(({ processes }) => [...processes].some(({ executed }) => executed));
+    if (running.length === 0) return;
+    const machine = world.chance.pick(running);
     for (const process of machine.processes) if (process.executed) process.end(null, 1);
-    world.whileFaulty(world.chance.between(2, 80), () => {
+    machine.atNextStart = () => {
+      if (world.chance.hits(0.5)) {
+        machine.killAgent();
+        world.later(spell(world), () => machine.startAgent());
+      }
       machine.pause();
       world.later(spell(world), () => machine.goOn());
-    });
+    };
   },
   'Lease is deleted': (world: World) => {
     const { name } = world.chance.pick(world.machines);

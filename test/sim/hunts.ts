@@ -38,8 +38,8 @@ export const HUNTS: Readonly<Partial<Record<Rule, Profile>>> = {
   PDEATHSIG: { ...among(['agent is killed', 'shim is killed'], 1_500), spellMs: [9_000, 15_000] },
   'the agent kills too': { ...among(['shim is stopped', 'a way is cut'], 2_000), spellMs: [8_000, 15_000] },
   'a silent shim is killed': {
-    ...among(['shim is stopped', 'timing is changed', 'process ends'], 1_500),
-    spellMs: [8_000, 15_000],
+    ...among(['shim is stopped', 'agent is killed'], 1_000),
+    spellMs: [2_000, 6_000],
   },
   'end everything': { ...among(['/run is lost', 'Lease is deleted', 'a way is cut'], 2_500), spellMs: [3_000, 9_000] },
   fence: { ...among(['a watch is stuck', 'a way is cut'], 3_000), spellMs: [6_000, 15_000] },

@@ -72,6 +72,8 @@ export class Machine {
   /** The chance of an access to the disk to take seconds, and of a read of another's file to fail. */
   slowDisk = 0;
   unreadable = 0;
+  /** An agent has just asked a shim to start a process; the shim has not heard it yet. */
+  atNextStart = () => {};
   #whenDiskIsBack: (() => void)[] = [];
   readonly #stops: AbortController[] = [];
   #boots = 0;
@@ -317,7 +319,8 @@ export class Machine {
           this.tmpfs.incarnation = incarnation;
         }),
       group: (name) => this.tmpfs.groups.get(name),
-      setGroup: (name, memory) => change(() => this.tmpfs.groups.set(name, memory)),
+      setGroup: (name, memory) =>
+        change(() => this.tmpfs.groups.set(name, this.broken('ended kept') ? { ...memory, ended: 0 } : memory)),
       instance: () => undefined,
       setInstance: () => {},
       socket: (group) => `/sim/run/${group}.sock`,

@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { parseArgs } from 'node:util';
-import { HUNTS } from './hunts.ts';
-import { RULES, type Rule } from './rules.ts';
-import { type Run, run } from './world.ts';
+import { editSource } from './edits.ts';
+import type { Rule } from './rules.ts';
+import type { Run } from './world.ts';
 
 /*
  * Runs seeds, one after another, and tells how it went:
@@ -28,7 +28,12 @@ const { values } = parseArgs({
   },
 });
 
-const broken = new Set(values.without.map(toRule));
+const broken = new Set(values.without as Rule[]); // checked below
+editSource(broken);
+const { HUNTS } = await import('./hunts.ts');
+const { RULES } = await import('./rules.ts');
+const { run } = await import('./world.ts');
+for (const name of values.without) toRule(name);
 const [rule = values.hunt === undefined ? undefined : toRule(values.hunt)] = broken;
 const profile = rule && HUNTS[rule];
 const options = { broken, ...(profile ? { profile } : {}) };

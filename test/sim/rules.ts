@@ -5,12 +5,12 @@ import type { Clock } from '../../src/base/clock.ts';
 import type { KubeApi, Stored } from '../../src/kube/api.ts';
 import type { NodeLease } from '../../src/kube/resources.ts';
 import type { World } from '../../src/reconcilers/observe.ts';
-import type { Raw, Tampering } from './apiserver.ts';
+import type { Tampering } from './apiserver.ts';
 import type { Machine } from './machine.ts';
 
 /**
  * The rules of docs/protocol.md that can be switched off, each with what then happens instead. Nothing in src knows of
- * it: a part of the world stands in for the part that keeps the rule.
+ * it: a part of the world stands in for the part that keeps the rule, or the line that keeps it is changed (edits.ts).
  */
 export const RULES = {
   'assignment by resourceVersion': 'the server takes a status of a group on whatever version there is',
@@ -22,7 +22,7 @@ export const RULES = {
   'the kill': 'the shim does not kill at the deadline',
   PDEATHSIG: 'a process outlives its shim',
   'the agent kills too': 'the agent does not kill at the deadline',
-  'a silent shim is killed': 'the agent waits for ever for the answer of a shim',
+  'a silent shim is killed': 'a shim that does not answer, or accept an earlier deadline, is left as it is',
   'end everything': 'a new incarnation is taken without ending what ran before',
   fence: 'an aged Lease is taken for a fenced one',
   'fence conditional': 'the server takes a fence on whatever version there is',
@@ -30,6 +30,11 @@ export const RULES = {
   'Rejoined needs a holder': 'a fenced Lease counts as one that was taken anew, settled',
   'timing cut': 'shorter numbers leave before the deadlines are cut',
   'a missing Lease is no proof': 'a missing Lease counts as a fenced one',
+  'the GET': 'an assignment is believed as the watch shows it',
+  'the gap': 'a GET from before a gap in the deadline is good enough',
+  'the deadline test': 'a process is started when the deadline has passed',
+  'n above the highest ended': 'an epoch that has ended here may be started again',
+  'ended kept': 'a node that restarts its agent does not know which epochs it has ended',
   finality: 'a shim takes a later deadline after the old one has passed',
 } as const;
 export type Rule = keyof typeof RULES;
@@ -38,17 +43,7 @@ export function breakRequests(machine: Machine): Tampering {
   return {
     checksVersion: (plural, verb) =>
       !(machine.broken('renewal conditional') && plural === 'leases' && verb === 'replace'),
-    shows: (plural, object) =>
-      machine.broken('incarnation in condition 1') && plural === 'failovergroups'
-        ? forOwnIncarnation(object, machine)
-        : object,
   };
-}
-
-function forOwnIncarnation(object: Raw, { name, tmpfs }: Machine): Raw {
-  const status = object['status'] as { assignment?: { node: string } } | undefined;
-  if (status?.assignment?.node !== name || tmpfs.incarnation === undefined) return object;
-  return { ...object, status: { ...status, assignment: { ...status.assignment, incarnation: tmpfs.incarnation } } };
 }
 
 /** Adds the two parts that are the real ones in every run, or what stands in for them. */
@@ -61,13 +56,9 @@ export function breakParts(parts: Omit<Parts, 'createLeaseKeeper' | 'createGroup
 }
 
 function processClock(clock: Clock, machine: Machine): Clock {
-  const silentMs = 500;
   return {
     ...clock,
     ...(machine.broken('the agent kills too') ? { nowMs: () => clock.nowMs() - 1e9 } : {}),
-    ...(machine.broken('a silent shim is killed')
-      ? { after: (ms: number, run: () => void) => (ms === silentMs ? () => {} : clock.after(ms, run)) }
-      : {}),
   };
 }
 

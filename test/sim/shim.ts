@@ -276,6 +276,12 @@ export class Wire extends EventEmitter {
     this.#inOrder(this.#shim.actor, () => {
       if (this.#open) this.#shim.hear(this, request);
     });
+    if (request.type === 'start') {
+      const { machine } = this.#shim;
+      const { atNextStart } = machine;
+      machine.atNextStart = () => {};
+      atNextStart();
+    }
     return true;
   }
 

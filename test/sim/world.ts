@@ -253,6 +253,7 @@ export class World {
     const well = this.chance.pick(this.machines);
     for (const machine of this.machines) {
       machine.crashChance = 0;
+      machine.atNextStart = () => {};
       machine.slowSpawns = 0;
       if (machine !== well && profile !== CALM && this.chance.hits(0.4)) machine.crash();
       else {

@@ -1,0 +1,80 @@
+import { registerHooks } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import type { Rule } from './rules.ts';
+
+/** A line of the source that keeps a rule, and what stands there while the rule is off. */
+export interface Edit {
+  /** Below the root of the repository. */
+  readonly file: string;
+  /** As it stands there, once, without the indentation. */
+  readonly line: string;
+  readonly instead: string;
+}
+
+/**
+ * The rules that are switched off in the very lines that keep them; the source knows nothing of it. An edit whose line is
+ * not there any more is an error, so that no rule is ever thought to be off that is not.
+ */
+export const EDITS: Readonly<Partial<Record<Rule, readonly Edit[]>>> = {
+  'incarnation in condition 1': [
+    edit('src/decide/agent.ts', 'if (assignment.incarnation === incarnation) return undefined;', 'return undefined;'),
+    edit(
+      'src/decide/agent.ts',
+      'if (incarnation !== undefined && assignment.incarnation !== incarnation) {',
+      'if (false) {',
+    ),
+    edit(
+      'src/decide/agent.ts',
+      'return incarnation !== undefined && assignment.incarnation < incarnation ? assignment.epoch : undefined;',
+      'return undefined;',
+    ),
+  ],
+  'a silent shim is killed': [
+    edit('src/agent/process.ts', "await kill('no shim of an earlier agent answers');", ''),
+    edit('src/agent/process.ts', "await kill(describeError(error), 'Lost');", ''),
+    edit('src/agent/process.ts', "if (must) await kill(refused, 'Lost');", ''),
+  ],
+  'the GET': [edit('src/decide/agent.ts', 'if (same && sinceGap) return undefined;', 'return undefined;')],
+  'the gap': [
+    edit(
+      'src/decide/agent.ts',
+      'const sinceGap = confirmed !== undefined && confirmed.sentAtMs >= deadline.unbrokenSinceMs;',
+      'const sinceGap = true;',
+    ),
+  ],
+  'the deadline test': [
+    edit('src/decide/agent.ts', 'if (now.ms < deadline.untilMs) return undefined;', 'return undefined;'),
+  ],
+  'n above the highest ended': [
+    edit('src/decide/agent.ts', 'if (epoch > record.ended) return undefined;', 'return undefined;'),
+  ],
+};
+
+function edit(file: string, line: string, instead: string): Edit {
+  return { file, line, instead };
+}
+
+/** Before anything of the source is loaded. */
+export function editSource(rules: Iterable<Rule>): void {
+  const edits = [...rules].flatMap((rule) => EDITS[rule] ?? []);
+  if (edits.length === 0) return;
+  registerHooks({
+    load(url, context, next) {
+      const loaded = next(url, context);
+      const here = edits.filter(({ file }) => url.startsWith('file:') && fileURLToPath(url).endsWith(`/${file}`));
+      if (here.length === 0) return loaded;
+      return { ...loaded, source: here.reduce(applied, String(loaded.source)) };
+    },
+  });
+}
+
+/** The source with one edit in it. */
+export function applied(source: string, { file, line, instead }: Edit): string {
+  const lines = source.split('\n');
+  const found = lines.flatMap((text, at) => (text.trim() === line ? [at] : []));
+  const [at] = found;
+  if (at === undefined || found.length > 1)
+    throw new Error(`Cannot switch a rule off: ${file} has ${found.length} lines "${line}"; change test/sim/edits.ts`);
+  lines[at] = instead;
+  return lines.join('\n');
+}
