@@ -29,6 +29,8 @@ export interface Profile {
   readonly timing?: Timing;
   /** The seed's choice unless given. */
   readonly shape?: Shape;
+  /** What these faults must leave as it is, then and after: where the groups are, or also every process. */
+  readonly keeps?: 'places' | 'processes';
   /** The shortest and the longest time that something stays broken; of every length unless given. */
   readonly spellMs?: readonly [number, number];
 }
@@ -39,6 +41,15 @@ export const CALM: Profile = {
   requests: { lost: 0, unheard: 0, late: 0, twice: 0, slowestMs: 8 },
   crashChance: 0,
   slowSpawns: 0,
+  keeps: 'processes',
+};
+
+/** What must not be noticed at all where every group has a second channel: the API server is away, for any or for all. */
+export const API_AWAY: Profile = {
+  ...CALM,
+  everyMs: 8_000,
+  weights: { 'API server is away': 2, 'a way is cut': 3, 'a watch is stuck': 1, 'controller is killed': 1 },
+  requests: { lost: 0.02, unheard: 0.02, late: 0.02, twice: 0.02, slowestMs: 500 },
 };
 
 /** All of them, each as strong as the seed says. */

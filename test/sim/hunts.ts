@@ -59,5 +59,6 @@ export const HUNTS: Readonly<Partial<Record<Rule, Profile>>> = {
 };
 
 function among(names: readonly FaultName[], everyMs: number): Profile {
-  return { ...CALM, everyMs, weights: Object.fromEntries(names.map((name) => [name, 1])) };
+  const { keeps: _, ...calm } = CALM;
+  return { ...calm, everyMs, weights: Object.fromEntries(names.map((name) => [name, 1])) };
 }

@@ -15,7 +15,8 @@ export interface Violation {
     | 'epochs'
     | 'lost write'
     | 'not served'
-    | 'moved';
+    | 'moved'
+    | 'stopped';
   readonly message: string;
 }
 

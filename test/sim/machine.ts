@@ -53,6 +53,8 @@ export class Machine {
   agent: Actor | undefined;
   readonly shims = new Set<Shim>();
   readonly processes = new Set<Process>();
+  /** How many have ended. */
+  ended = 0;
   /** Address → when its lifetime ends, in true time. */
   readonly addresses = new Map<string, number>();
   mounted = true;

@@ -12,6 +12,7 @@ import type { Run } from './world.ts';
  *   main.ts --seed 17                          one seed, told
  *   main.ts --without RULE [--seeds 20000]     how many seeds it takes to find that the rule is off
  *   main.ts --hunt RULE                        the faults of that hunt, with the rule on
+ *   main.ts --api [--seeds 1000]               the API server away, which nobody may notice
  *   main.ts --rules                            the names of the rules
  */
 
@@ -23,6 +24,7 @@ const { values } = parseArgs({
     jobs: { type: 'string', default: '1' },
     without: { type: 'string', multiple: true, default: [] },
     hunt: { type: 'string' },
+    api: { type: 'boolean', default: false },
     rules: { type: 'boolean', default: false },
     all: { type: 'boolean', default: false },
   },
@@ -32,11 +34,16 @@ const broken = new Set(values.without as Rule[]); // checked below
 editSource(broken);
 const { HUNTS } = await import('./hunts.ts');
 const { RULES } = await import('./rules.ts');
+const { API_AWAY } = await import('./faults.ts');
+const { allBeat, shapeFrom } = await import('./shape.ts');
 const { run } = await import('./world.ts');
 for (const name of values.without) toRule(name);
 const [rule = values.hunt === undefined ? undefined : toRule(values.hunt)] = broken;
 const profile = rule && HUNTS[rule];
-const options = { broken, ...(profile ? { profile } : {}) };
+const options = (seed: number) => ({
+  ...{ seed, broken, ...(profile ? { profile } : {}) },
+  ...(values.api ? { profile: API_AWAY, shape: allBeat(shapeFrom(seed)), faultyMs: 120_000 } : {}),
+});
 if (values.rules) for (const [name, instead] of Object.entries(RULES)) console.log(`${name.padEnd(32)} ${instead}`);
 else if (values.seed !== undefined) await one(Number(values.seed));
 else if (Number(values.jobs) > 1) await parallel(Number(values.from), Number(values.seeds), Number(values.jobs));
@@ -47,6 +54,7 @@ async function parallel(from: number, count: number, jobs: number): Promise<void
   const share = Math.ceil(count / jobs);
   const rest = values.without.flatMap((name) => ['--without', name]);
   if (values.hunt !== undefined) rest.push('--hunt', values.hunt);
+  if (values.api) rest.push('--api');
   const children = [...Array(jobs).keys()].map((job) => {
     const first = from + job * share;
     const size = Math.min(share, from + count - first);
@@ -58,7 +66,7 @@ async function parallel(from: number, count: number, jobs: number): Promise<void
 }
 
 async function one(seed: number): Promise<void> {
-  const result = await run({ seed, ...options, told: true });
+  const result = await run({ ...options(seed), told: true });
   console.log(result.story.join('\n'));
   console.log(summary(result));
   process.exitCode = result.violation ? 1 : 0;
@@ -70,7 +78,7 @@ async function many(from: number, count: number): Promise<void> {
   const failed: Run[] = [];
   let [events, simulatedMs, epochs, seeds] = [0, 0, 0, 0];
   for (let seed = from; seed < from + count; seed += 1) {
-    const result = await run({ seed, ...options });
+    const result = await run(options(seed));
     seeds += 1;
     events += result.events;
     simulatedMs += result.simulatedMs;

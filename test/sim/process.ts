@@ -85,6 +85,7 @@ export class Process {
     if (!this.alive) return;
     this.actor.die();
     this.machine.processes.delete(this);
+    this.machine.ended += 1;
     this.data.unlock(this);
     this.machine.tell(
       `process ${this.pid} of ${this.group}, epoch ${this.epoch}, ends (${signal ?? `status ${code}`})`,

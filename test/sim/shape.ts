@@ -19,7 +19,15 @@ export const ONE_GROUP: Shape = { nodes: 2, groups: [{ name: 'group', heartbeat:
 export function shapeFrom(seed: number): Shape {
   const chance = new Chance(seed * 7 + 1);
   const names = chance.pick([['group'], ['group'], ['group', 'other']]);
-  return { nodes: chance.pick([2, 2, 3]), groups: names.map((name) => ({ name, heartbeat: false })) };
+  return {
+    nodes: chance.pick([2, 2, 3]),
+    groups: names.map((name) => ({ name, heartbeat: chance.hits(0.6) })),
+  };
+}
+
+/** The same with a second channel for every group. */
+export function allBeat({ nodes, groups }: Shape): Shape {
+  return { nodes, groups: groups.map((group) => ({ ...group, heartbeat: true })) };
 }
 
 /** The VIP of a group. */

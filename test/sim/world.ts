@@ -48,6 +48,11 @@ export async function run(options: RunOptions): Promise<Run> {
   return await withOwnWorld(chance, () => new World(options, chance).run());
 }
 
+interface Places {
+  readonly epochs: readonly number[];
+  readonly ended: number;
+}
+
 const TIMINGS: readonly Timing[] = [
   { renewEvery: '1s', fenceAfter: '5s', killWithin: '1s', takeoverAfter: '8s' },
   { renewEvery: '1s', fenceAfter: '4s', killWithin: '1s', takeoverAfter: '6s' },
@@ -132,20 +137,15 @@ export class World {
   async #live(): Promise<void> {
     if (!(await this.#pass(SETTLE_MS))) return;
     if (!this.#served()) this.invariants.fail({ invariant: 'not served', message: 'after a quiet start' });
-    const before = this.groups.map((group) => this.#epoch(group));
+    const before = this.#places();
 
     const { profile: given = profileFrom, faultyMs = this.chance.between(20_000, 60_000) } = this.#options;
     const profile = typeof given === 'function' ? given(this) : given;
     startFaults(this, profile);
     if (!(await this.#pass(faultyMs))) return;
-    for (const [at, group] of this.groups.entries()) {
-      if (profile !== CALM || this.#epoch(group) === before[at]) continue;
-      const message = `${group}, without a fault, from epoch ${before[at]} to ${this.#epoch(group)}`;
-      this.invariants.fail({ invariant: 'moved', message });
-    }
-
+    this.#expectKept(profile, before);
     this.#endFaults(profile);
-    const boundMs = servedWithinMs({ ...RECOVERY, heartbeat: false });
+    const boundMs = servedWithinMs({ ...RECOVERY, heartbeat: this.shape.groups.some(({ heartbeat }) => heartbeat) });
     const deadlineMs = this.time.nowMs + boundMs;
     while (!this.#served()) {
       if (this.time.nowMs >= deadlineMs) {
@@ -153,7 +153,26 @@ export class World {
       }
       if (!(await this.#pass(250))) return;
     }
-    await this.#pass(3_000);
+    await this.#pass(profile.keeps === undefined ? 3_000 : SETTLE_MS);
+    this.#expectKept(profile, before);
+  }
+
+  #places(): Places {
+    return {
+      epochs: this.groups.map((group) => this.#epoch(group)),
+      ended: this.machines.reduce((sum, { ended }) => sum + ended, 0),
+    };
+  }
+
+  #expectKept({ keeps }: Profile, before: Places): void {
+    const now = this.#places();
+    if (keeps === undefined) return;
+    if (String(now.epochs) !== String(before.epochs)) {
+      this.invariants.fail({ invariant: 'moved', message: `from epochs ${before.epochs} to ${now.epochs}` });
+    }
+    if (keeps === 'processes' && now.ended > before.ended) {
+      this.invariants.fail({ invariant: 'stopped', message: `${now.ended - before.ended} processes were ended` });
+    }
   }
 
   // --- for the faults ---------------------------------------------------------------------------------------------
@@ -255,7 +274,7 @@ export class World {
       machine.crashChance = 0;
       machine.atNextStart = () => {};
       machine.slowSpawns = 0;
-      if (machine !== well && profile !== CALM && this.chance.hits(0.4)) machine.crash();
+      if (machine !== well && profile.keeps === undefined && this.chance.hits(0.4)) machine.crash();
       else {
         machine.boot();
         machine.startAgent();
