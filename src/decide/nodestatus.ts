@@ -1,14 +1,16 @@
 import type { ConditionWish } from '../crds/conditions.ts';
+import type { FailoverGroup } from '../crds/failovergroup.ts';
 import type { FailoverNode, FailoverNodeStatus } from '../crds/failovernode.ts';
 import { NODE_REASONS, type NodeReason } from '../crds/reasons.ts';
 import { mergeConditions } from './conditions.ts';
 import { isInTouch } from './fitness.ts';
 import type { NodeSeen, Now } from './seen.ts';
 
-/** The part of a FailoverNode's status that is the controller's: everything but the report. */
+/** The part of a FailoverNode's status that is the controller's: everything but the report. `groups` are all there are. */
 export function nodeStatus(
   node: FailoverNode,
   seen: NodeSeen,
+  groups: readonly FailoverGroup[],
   now: Now,
   startProblem?: string,
 ): Omit<FailoverNodeStatus, 'report'> {
@@ -18,12 +20,37 @@ export function nodeStatus(
   if (reason === 'InstanceTwice' || reason === 'InstanceMismatch' || reason === 'StartRefused')
     wishes.push({ type: 'Stalled', status: 'True', reason, message });
   else if (status !== 'True') wishes.push({ type: 'Reconciling', status: 'True', reason, message });
+  const mixed = mixedChannels(node, groups);
+  if (mixed !== undefined)
+    wishes.push({
+      type: 'MixedChannels',
+      status: 'True',
+      reason: 'MixedChannels' satisfies NodeReason,
+      message: mixed,
+    });
   return {
     observedGeneration: generation,
     // The promise is made and kept elsewhere, src/reconcilers/fencing.ts; here it is only not to be lost.
     ...(node.status?.stop === undefined ? {} : { stop: node.status.stop }),
     conditions: mergeConditions(node.status?.conditions ?? [], wishes, generation, now.iso),
   };
+}
+
+/**
+ * There is one fence for a whole node: one without a second channel has it fenced when its Lease has aged, and then the
+ * other ends as well when the node comes back, though it was seen to live on the disk.
+ */
+function mixedChannels({ metadata }: FailoverNode, groups: readonly FailoverGroup[]): string | undefined {
+  const here = groups.filter(({ metadata: { namespace }, spec, status }) => {
+    const named = spec.nodes.includes(metadata.name) || status?.assignment?.node === metadata.name;
+    return namespace === metadata.namespace && named;
+  });
+  const names = (heartbeat: boolean) => {
+    return here.filter(({ spec }) => spec.sharedDisk.heartbeat === heartbeat).map((group) => group.metadata.name);
+  };
+  const [withOne, without] = [names(true), names(false)];
+  if (withOne.length === 0 || without.length === 0) return undefined;
+  return `${metadata.name} is a node of groups with a second channel (${withOne.join(', ')}) and without (${without.join(', ')}): when its Lease ages it is fenced for the latter, which ends the former too; set sharedDisk.heartbeat alike, or give them different nodes`;
 }
 
 function judge(

@@ -66,7 +66,7 @@ export function createNodeReconciler(options: NodeReconcilerOptions) {
     }
 
     const { report: _, ...stored } = node.status ?? { conditions: [] };
-    const status = nodeStatus(node, seen, now, fencing.startProblem(key));
+    const status = nodeStatus(node, seen, world.groups.list(), now, fencing.startProblem(key));
     const patch = mergePatch(stored, status);
     if (patch !== undefined) {
       await api.patchStatus(failoverNodes, namespace, name, { status: patch }, call);
@@ -114,15 +114,18 @@ export function createNodeReconciler(options: NodeReconcilerOptions) {
     recorder.event(node, 'FailoverNode', { type: 'Warning', reason: 'StartRefused', action: 'Start', note });
   }
 
+  /** What becomes of `Ready`, and that groups of both kinds are here, when it begins. */
   function tell(node: FailoverNode, status: ReturnType<typeof nodeStatus>): void {
-    const was = node.status?.conditions.find(({ type }) => type === 'Ready');
-    const is = status.conditions.find(({ type }) => type === 'Ready');
-    if (!is || was?.reason === is.reason || was === undefined) return;
-    recorder.event(node, 'FailoverNode', {
-      type: is.status === 'False' ? 'Warning' : 'Normal',
-      reason: is.reason,
-      action: 'Watch',
-      note: is.message,
-    });
+    for (const type of ['Ready', 'MixedChannels']) {
+      const was = node.status?.conditions.find((one) => one.type === type);
+      const is = status.conditions.find((one) => one.type === type);
+      if (!is || was?.reason === is.reason || (type === 'Ready' && was === undefined)) continue;
+      recorder.event(node, 'FailoverNode', {
+        type: type !== 'Ready' || is.status === 'False' ? 'Warning' : 'Normal',
+        reason: is.reason,
+        action: 'Watch',
+        note: is.message,
+      });
+    }
   }
 }

@@ -1,12 +1,26 @@
 import { describe, expect, it } from 'vitest';
 import type { Condition } from '../../src/crds/conditions.ts';
-import { failoverGroupStatus, type Move } from '../../src/crds/failovergroup.ts';
+import { type FailoverGroup, failoverGroupStatus, type Move } from '../../src/crds/failovergroup.ts';
 import { diskMonitorStatus } from '../../src/decide/diskstatus.ts';
 import { planFailover } from '../../src/decide/failover.ts';
 import { groupStatus } from '../../src/decide/groupstatus.ts';
 import { nodeStatus } from '../../src/decide/nodestatus.ts';
 import type { GroupSeen } from '../../src/decide/seen.ts';
-import { agedFor, disk, group, lease, monitor, NOW, node, report, routed, running, seen, T0 } from './build.ts';
+import {
+  agedFor,
+  assignment,
+  disk,
+  group,
+  lease,
+  monitor,
+  NOW,
+  node,
+  report,
+  routed,
+  running,
+  seen,
+  T0,
+} from './build.ts';
 
 const served = node('server1', { report: running(3) });
 const spare = node('server2');
@@ -194,9 +208,35 @@ describe('nodeStatus', () => {
   for (const [when, change, says] of rows) {
     it(`is ${says} when ${when}`, () => {
       const one = node('server1', change);
-      expect(shortly(nodeStatus(one.node!, one, NOW).conditions)[0]).toBe(says); // the builder makes one
+      expect(shortly(nodeStatus(one.node!, one, [], NOW).conditions)[0]).toBe(says); // the builder makes one
     });
   }
+});
+
+describe('groups with and without a second channel on one node', () => {
+  const told = (groups: readonly FailoverGroup[]) => {
+    const one = node('server1');
+    const { conditions } = nodeStatus(one.node!, one, groups, NOW); // the builder makes one
+    return conditions.find(({ type }) => type === 'MixedChannels')?.message;
+  };
+  const named = (name: string, one: FailoverGroup) => ({ ...one, metadata: { ...one.metadata, name } });
+
+  it('are told of, with what the fence for one does to the other', () => {
+    const groups = [named('a', group()), named('b', group({ heartbeat: false }))];
+    expect(told(groups)).toMatch(
+      /^server1 is a node of groups with a second channel \(a\) and without \(b\): .*set sharedDisk.heartbeat alike/,
+    );
+  });
+
+  it('are not where they share no node', () => {
+    const apart = group({ heartbeat: false, nodes: ['server2'], assignment: assignment({ node: 'server2' }) });
+    expect(told([named('a', group()), named('b', apart)])).toBeUndefined();
+    expect(told([named('a', group()), named('b', group())])).toBeUndefined();
+  });
+
+  it('are where one has been taken out of spec.nodes and not moved yet', () => {
+    expect(told([named('a', group()), named('b', group({ heartbeat: false, nodes: ['server2'] }))])).toBeDefined();
+  });
 });
 
 describe('diskMonitorStatus', () => {
