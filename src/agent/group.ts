@@ -630,6 +630,7 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
       ...(message === undefined ? {} : { message: message.slice(0, 1024) }),
       ...(seen.disk.state === 'mounted' && seen.disk.id !== undefined ? { diskId: seen.disk.id } : {}),
       ...channel.report(seen.view.exists ? seen.view.assignment : undefined),
+      ...(group.status?.rollCall === undefined ? {} : { rollCall: group.status.rollCall }),
     };
   }
 
@@ -681,7 +682,12 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
       deadline = NEVER;
       return process.kill(why, cause);
     },
-    settle,
+    settle: async (otherBoot) => {
+      // Whoever sees the new incarnation may send clients elsewhere. A boot has taken the addresses away.
+      placeAddresses();
+      const [settled] = await Promise.all([settle(otherBoot), otherBoot ? undefined : addresses.settled()]);
+      return settled;
+    },
     report,
     addresses: () => addresses.present(),
     serves: () => addresses.wanted(),

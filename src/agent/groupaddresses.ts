@@ -7,9 +7,14 @@ import type { Addresses } from './address.ts';
 export interface GroupAddresses {
   /**
    * What belongs there until `untilMs` (boot clock), of all that could be ours; the rest of `all` is taken away, but for
-   * what `others` on this interface are served by. Returns at once.
+   * what `others` on this interface are served by. Where `all` is not known yet nothing is taken away. Returns at once.
    */
-  want(addresses: readonly string[], all: readonly string[], untilMs: number, others?: readonly string[]): void;
+  want(
+    addresses: readonly string[],
+    all: readonly string[] | undefined,
+    untilMs: number,
+    others?: readonly string[],
+  ): void;
   /** What was wanted last. */
   wanted(): readonly string[];
   /** Resolves when nothing is left of what was to be taken away: removed, or past its lifetime. */
@@ -36,6 +41,8 @@ const EXPIRY_LATE_MS = 1_000;
 interface Wish {
   readonly addresses: readonly string[];
   readonly all: readonly string[];
+  /** Whether `all` is all that there may be. */
+  readonly known: boolean;
   readonly untilMs: number;
 }
 
@@ -53,13 +60,14 @@ export function createGroupAddresses(options: GroupAddressesOptions): GroupAddre
 
   function want(
     wanted: readonly string[],
-    all: readonly string[],
+    all: readonly string[] | undefined,
     untilMs: number,
     others: readonly string[] = [],
   ): void {
-    const ours = [...new Set([...all, ...present])].filter((address) => !others.includes(address));
-    const next = { addresses: wanted, all: ours, untilMs };
-    const same = wish !== undefined && sameSet(wish.addresses, wanted) && sameSet(wish.all, next.all);
+    const known = all !== undefined;
+    const ours = [...new Set([...(all ?? []), ...present])].filter((address) => !others.includes(address));
+    const next = { addresses: wanted, all: ours, known, untilMs };
+    const same = wish?.known === known && sameSet(wish.addresses, wanted) && sameSet(wish.all, next.all);
     // A deadline that has moved only matters where there is something to prolong.
     if (same && (wanted.length === 0 || wish?.untilMs === untilMs)) return;
     wish = next;
@@ -113,7 +121,7 @@ export function createGroupAddresses(options: GroupAddressesOptions): GroupAddre
   }
 
   async function settled(): Promise<void> {
-    while (wish !== undefined && leftOf(wish).length > 0) {
+    while (wish !== undefined && (!wish.known || leftOf(wish).length > 0)) {
       const earlierMs = createdMs + options.earlierLifetimeMs() + EXPIRY_LATE_MS;
       const leftMs = Math.max(expiredMs, earlierMs) - clock.nowMs();
       if (leftMs <= 0) return;

@@ -125,7 +125,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       const all = watches.groups();
       return all === undefined ? 'unknown' : all.find((group) => group.metadata.name === name);
     },
-    vips: (group) => vipsOf(watches.vips() ?? [], group),
+    vips: (group) => vipsOf(watches.vips(), group),
     servedByOthers: (name) => [...groups.values()].flatMap((group) => (group.name === name ? [] : group.serves())),
     onChange: () => reporter.poke(),
   };
@@ -191,12 +191,13 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
 
   function keepGroups(): void {
     for (const { metadata, spec, status } of watches.groups() ?? []) {
-      const ours = spec.nodes.includes(node) || status?.assignment?.node === node;
+      const ours = spec.nodes.includes(node) || status?.assignment?.node === node || status?.rollCall !== undefined;
       if (ours) void attempt(metadata.name, 'look after', () => groupAgent(metadata.name));
     }
     for (const [name, group] of groups) {
       const found = watches.groups()?.find((each) => each.metadata.name === name);
-      const ours = found?.spec.nodes.includes(node) || found?.status?.assignment?.node === node;
+      const called = found?.status?.rollCall !== undefined;
+      const ours = called || found?.spec.nodes.includes(node) || found?.status?.assignment?.node === node;
       if (watches.groups() === undefined || ours || !group.idle()) continue;
       groups.delete(name);
       void kill(group, 'the group is none of this node any more').finally(() => group.leave());

@@ -126,3 +126,19 @@ test('of two groups with one address the one with the older VipResource has it',
   expect(vipsOf(vips, 'older')).toEqual({ all: [A], held: [A] });
   expect(vipsOf(vips, 'younger')).toEqual({ all: [A, B], held: [B] });
 });
+
+test('an end waits for the list of VIPs: an earlier agent may have left any of them there', async () => {
+  const on = new Interface();
+  await on.put([A], 60);
+  const addresses = open(on, 60_000);
+  addresses.want([], undefined, inMs(60_000));
+  let settled = false;
+  const ending = addresses.settled().then(() => {
+    settled = true;
+  });
+  await bootClock.sleep(200); // its own look at what is left comes every 50 ms
+  expect([settled, on.there()]).toEqual([false, [A]]);
+  addresses.want([], [A], inMs(60_000));
+  await ending;
+  expect(on.there()).toEqual([]);
+});

@@ -113,12 +113,6 @@ export class Invariants {
     const old = this.#machines.find(({ name }) => name === was?.node && name !== is.node);
     if (old === undefined || !old.up || old.actor.stopped) return;
     if ([...old.processes].some((process) => process.group === group && isExcused(process, proofs))) return;
-    // Open: an agent that was started again and has no list of the VIPs yet takes none away, and ends the epoch all the
-    // same. What its forerunner put there goes at the end of its lifetime.
-    if (!old.knowsAddresses()) return;
-    // Open: a new incarnation is taken, and proves the old one out, before the address of the old one is away. It goes
-    // within milliseconds, or with the agent's next look.
-    if (is.epoch > 1 && proofs.get(is.epoch - 1) === 'Rejoined') return;
     const address = addressOf(group);
     const untilMs = old.addresses.get(address) ?? 0;
     if (untilMs <= old.time.nowMs) return;

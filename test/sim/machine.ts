@@ -58,8 +58,6 @@ export class Machine {
   /** Address → when its lifetime ends, in true time. */
   readonly addresses = new Map<string, number>();
   mounted = true;
-  /** Whether the agent has a list of the VIPs. */
-  knowsAddresses = () => true;
   diskCut = false;
   /** While the disk is cut: whether what waits for it can be killed. */
   hangsInKernel = false;
@@ -268,7 +266,6 @@ export class Machine {
       parts: breakParts(this.#parts(actor, clock), this),
     });
     poke = () => agent.poke();
-    this.knowsAddresses = () => vips.synced();
     void agent.run(stop.signal);
   }
 
