@@ -67,7 +67,8 @@ export function createGroupDisk({ clock, disk, mountAt, onChange }: GroupDiskOpt
     const { name } = group.metadata;
     const { mountPath } = group.spec.sharedDisk;
     // Only a group that has never been started makes an id: a disk without the recorded one is another disk.
-    const create = group.status?.diskId === undefined && group.status?.assignment === undefined;
+    const { diskId, assignment, rollCall } = group.status ?? {};
+    const create = diskId === undefined && assignment === undefined && rollCall === undefined;
     let result: Omit<Read, 'key' | 'atMs'>;
     try {
       const on = disk(mountPath);

@@ -3,7 +3,8 @@ import type { GroupReport } from '../crds/failovernode.ts';
 import type { GroupReason } from '../crds/reasons.ts';
 import { leaveClaimedEpoch } from './claimedepoch.ts';
 import { hasAged, isInTouch } from './fitness.ts';
-import { assign, basisOf, destination, moveUnderWay, optional, provenAt, stop } from './move.ts';
+import { callTheRoll } from './loststatus.ts';
+import { assign, destination, moveUnderWay, optional, provenAt, stop } from './move.ts';
 import { diskView, isPromised, livesOnDisk } from './neighbours.ts';
 import { missingProof } from './openepochs.ts';
 import { holdWhileOutOfTouch, waitForRelease, whenOutOfTouch } from './outoftouch.ts';
@@ -23,7 +24,7 @@ type Check = (situation: Situation) => GroupPlan | undefined;
 /** The decision, read from the top: the first check that answers is the plan. */
 const CHECKS: readonly Check[] = [
   keepUntilProvenOut,
-  adoptWhatRuns,
+  callTheRoll,
   letGo,
   stayStopped,
   startFirst,
@@ -60,33 +61,10 @@ export function planFailover(seen: GroupSeen, now: Now): GroupPlan {
 /** Before anything may run, the group must be kept from vanishing while it does. */
 function keepUntilProvenOut({ seen, deleting }: Situation): GroupPlan | undefined {
   if (deleting || seen.group.metadata.finalizers.includes(RELEASE_FINALIZER)) return undefined;
-  return { reason: 'Pending', message: 'the group has just been seen', deeds: [{ kind: 'AddFinalizer' }] };
-}
-
-/** The assignment was lost, but a node reports an epoch that it has not ended: that node still has the group. */
-function adoptWhatRuns(situation: Situation): GroupPlan | undefined {
-  const { seen, assignment, name } = situation;
-  if (assignment) return undefined;
-  const running = seen.nodes
-    .map((node) => ({ node, report: groupReportOf(node, name) }))
-    .filter(({ report }) => report !== undefined && report.epoch > report.ended)
-    .sort((a, b) => (b.report?.epoch ?? 0) - (a.report?.epoch ?? 0))[0];
-  if (!running?.report) return undefined;
-  const { node, report } = running;
-  return {
-    reason: 'Adopted',
-    message: `${node.name} reports epoch ${report.epoch}; the lost assignment is made again from that`,
-    assignment: {
-      node: node.name,
-      incarnation: node.node?.status?.report?.incarnation ?? 0,
-      ...optional('bootId', node.node?.status?.report?.bootId),
-      epoch: report.epoch,
-      state: 'Active',
-      basis: basisOf(situation, report.diskId ?? seen.group.status?.diskId),
-    },
-    ...optional('diskId', report.diskId),
-    deeds: [],
-  };
+  const plan = { reason: 'Pending', message: 'the group has just been seen' } as const;
+  // That it is new is stored before anything else is: from then on an absent status is a lost one.
+  if (seen.group.status === undefined) return { ...plan, neverAssigned: true, deeds: [] };
+  return { ...plan, deeds: [{ kind: 'AddFinalizer' }] };
 }
 
 /** Being deleted, and nobody has it any more. */

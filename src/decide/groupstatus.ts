@@ -4,6 +4,7 @@ import type { FitnessReason, GroupReason } from '../crds/reasons.ts';
 import { mergeConditions } from './conditions.ts';
 import { fencingReady } from './fencingready.ts';
 import { type Fitness, fitnessOf, hasAged, isSilent } from './fitness.ts';
+import { optional } from './move.ts';
 import { diskView } from './neighbours.ts';
 import type { GroupPlan } from './plan.ts';
 import { type GroupSeen, groupReportOf, type Now, nodeSeen } from './seen.ts';
@@ -40,12 +41,18 @@ export function groupStatus(seen: GroupSeen, plan: GroupPlan, now: Now): Failove
     observedGeneration: generation,
     ...(running ? { activeNode: assignment?.node } : {}),
     ...(diskId === undefined ? {} : { diskId }),
-    ...(assignment === undefined ? {} : { assignment }),
+    ...(assignment === undefined ? beforeAssigned(stored, plan) : { assignment }),
     ...(move === undefined ? {} : { move: { ...move, message: move.message.slice(0, 1024) } }),
     history: historyOf(seen, move),
     nodes: fitness.map(({ name, fit, reason, message }) => ({ name, fit, reason, message: message.slice(0, 1024) })),
     conditions: mergeConditions(stored?.conditions ?? [], wishes, generation, now.iso),
   };
+}
+
+function beforeAssigned(stored: FailoverGroupStatus | undefined, plan: GroupPlan) {
+  const rollCall = plan.rollCall ?? stored?.rollCall;
+  const neverAssigned = plan.neverAssigned ?? stored?.neverAssigned;
+  return { ...optional('neverAssigned', neverAssigned), ...optional('rollCall', rollCall) };
 }
 
 /** Whether the move in `status` is over: served again, every step measured. */

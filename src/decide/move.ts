@@ -104,15 +104,19 @@ export function destination({ fitness, assignment }: Situation, move: Move): str
   return fit.find((name) => !flees || name !== assignment?.node) ?? fit[0] ?? inNeed[0];
 }
 
-/** One above everything that the assignment, the reports, the disk as the nodes have read it, and the routes name. */
-function nextEpoch({ seen, name, assignment }: Situation): number {
+/**
+ * One above everything that the assignment, the reports, the disk as the nodes have read it, and the routes name. Where
+ * the status was lost, above the version of the group as well: each epoch was a write of it, so none was ever above.
+ */
+export function nextEpoch({ seen, name, assignment }: Situation): number {
   const named = seen.nodes.flatMap((node) => {
     const report = groupReportOf(node, name);
     return report ? [report.ended, report.epoch, report.highestRead] : [];
   });
   const routed = seen.vips.map((vip) => vip.status?.target?.epoch ?? 0);
   const moves = [seen.group.status?.move, ...(seen.group.status?.history ?? [])].map((move) => move?.epoch ?? 0);
-  return 1 + Math.max(0, assignment?.epoch ?? 0, ...named, ...moves, ...routed);
+  const lost = Number(/^\d+$/.exec(seen.group.status?.rollCall ?? '')?.[0] ?? 0);
+  return 1 + Math.max(lost, assignment?.epoch ?? 0, ...named, ...moves, ...routed);
 }
 
 /** What the proofs of an epoch rest on, as it is now. */

@@ -26,6 +26,10 @@ export interface GroupPlan {
   readonly move?: Move;
   /** Recorded at the first start. */
   readonly diskId?: string;
+  /** Stored at the first sight of a group that has no status. */
+  readonly neverAssigned?: boolean;
+  /** Stored where the status was lost: what every node must name in its report. */
+  readonly rollCall?: string;
   readonly deeds: readonly Deed[];
   /** On the boot clock. Absent: only a change can alter the answer. */
   readonly lookAgainAtMs?: number;

@@ -323,6 +323,7 @@ const HELD: ReadonlySet<GroupReason> = new Set<GroupReason>([
   'WaitingToSettle',
   'WaitingForLease',
   'InstanceNotStopped',
+  'StatusLost',
   'Adopted',
 ]);
 

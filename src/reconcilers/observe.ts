@@ -43,7 +43,10 @@ export function observeNode(world: World, namespace: string, name: string): Node
   return { name, node, lease: observeLease(world, `${namespace}/${name}`), twin: node && olderTwinOf(world, node) };
 }
 
-/** The nodes of the spec in its order, then whoever else the assignment, an open epoch or a report ties to the group. */
+/**
+ * The nodes of the spec in its order, then whoever else the assignment, an open epoch or a report ties to the group: any
+ * node, while there is no assignment.
+ */
 export function observeNodes(world: World, group: FailoverGroup): NodeSeen[] {
   const { namespace, name } = group.metadata;
   const names = new Set(group.spec.nodes);
@@ -53,7 +56,9 @@ export function observeNodes(world: World, group: FailoverGroup): NodeSeen[] {
     if (node.metadata.namespace !== namespace || names.has(node.metadata.name)) continue;
     const seen: NodeSeen = { name: node.metadata.name, node, lease: { kind: 'unknown' }, twin: undefined };
     const report = groupReportOf(seen, name);
-    if (report && (report.epoch > 0 || report.ended > 0)) names.add(node.metadata.name);
+    const isNew = group.status?.neverAssigned === true && group.status.rollCall === undefined;
+    const tied = report && (report.epoch > 0 || report.ended > 0);
+    if (tied || (!assignment && !isNew)) names.add(node.metadata.name);
   }
   return [...names].map((one) => observeNode(world, namespace, one));
 }

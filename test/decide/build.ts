@@ -150,6 +150,8 @@ export interface GroupChange {
   readonly heartbeat?: boolean;
   readonly policy?: 'Lease' | 'Instance';
   readonly conditions?: readonly Condition[];
+  /** Its status was deleted; a word: the roll call has begun. */
+  readonly lost?: true | string;
 }
 
 export function group(change: GroupChange = {}): FailoverGroup {
@@ -158,6 +160,7 @@ export function group(change: GroupChange = {}): FailoverGroup {
     metadata: {
       name: 'failover',
       namespace: 'storage',
+      resourceVersion: '200',
       generation: 1,
       creationTimestamp: T0,
       finalizers: change.finalizers ?? ['pointsman.dev/release'],
@@ -173,6 +176,8 @@ export function group(change: GroupChange = {}): FailoverGroup {
     },
     status: {
       ...(change.diskId === '' ? {} : { diskId: change.diskId ?? 'disk-1' }),
+      ...(assigned || change.lost ? {} : { neverAssigned: true }),
+      ...(typeof change.lost === 'string' ? { rollCall: change.lost } : {}),
       ...(assigned ? { assignment: assigned } : {}),
       ...(change.move ? { move: change.move } : {}),
       ...(change.history ? { history: change.history } : {}),

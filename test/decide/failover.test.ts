@@ -77,15 +77,6 @@ const TABLE: readonly Row[] = [
     assigns: 'server1#7',
   },
   {
-    when: 'the status was wiped while a node runs',
-    seen: seen({
-      group: group({ assignment: undefined }),
-      nodes: [node('server1'), node('server2', { report: running(4) })],
-    }),
-    reason: 'Adopted',
-    assigns: 'server2#4',
-  },
-  {
     when: 'no node exists',
     seen: seen({
       group: group({ assignment: undefined }),
@@ -662,6 +653,12 @@ describe('planFailover', () => {
       'Cannot move to "server2": Cordoned: spec.schedulable of its FailoverNode is false: set it to true to let groups come',
     );
     expect(plan.assignment).toBeUndefined();
+  });
+
+  it('stores that a group is new before it does anything else', () => {
+    const { status: _, ...unseen } = group({ assignment: undefined, finalizers: [] });
+    const plan = planFailover(seen({ group: unseen, nodes: [spare] }), NOW);
+    expect(plan).toMatchObject({ reason: 'Pending', neverAssigned: true, deeds: [] });
   });
 
   it('looks again just when the Lease of the active node would be too old', () => {

@@ -205,7 +205,7 @@ describe('the controller', () => {
     await soon(async () => expect(await targets()).toEqual([now, now, now]), 15_000);
   }, 40_000);
 
-  it('makes the assignment anew from the reports when the status was wiped, and moves nothing', async () => {
+  it('makes the assignment anew from what every node answers when the status was wiped, and moves nothing', async () => {
     await served();
     await server.kubectl([
       'patch',
@@ -218,6 +218,13 @@ describe('the controller', () => {
       '-p',
       '[{"op":"remove","path":"/status"}]',
     ]);
+    await soon(async () => expect((await group()).status?.rollCall).toBeTypeOf('string'));
+    const { rollCall } = (await group()).status ?? {};
+    await one.report({ rollCall });
+    // Only one has answered: the other may know of a later epoch.
+    await soon(async () => expect(ready(await group())?.message).toMatch(/server2: it has not answered yet/));
+    expect((await group()).status?.assignment).toBeUndefined();
+    await two.report({ rollCall });
     await soon(async () => expect(ready(await group())).toMatchObject({ status: 'True', reason: 'Serving' }));
     expect((await group()).status?.assignment).toMatchObject({ node: 'server1', epoch: 1, state: 'Active' });
     expect((await group()).status?.diskId).toBe('disk-1');

@@ -87,10 +87,7 @@ const CHANNEL_FAULTS: ReadonlySet<string> = new Set(['disk is slow', 'files are 
 /**
  * Faults that the present protocol does not stand. They are not drawn. Whoever mends one takes it out here.
  */
-export const OPEN: Readonly<Partial<Record<FaultName, string>>> = {
-  'status is deleted':
-    'the assignment is made again from an older report, or with a number that was used: the report of the latest epoch had not been written yet, or was deleted as well',
-};
+export const OPEN: Readonly<Partial<Record<FaultName, string>>> = {};
 
 /** How long something stays as the fault has made it. Most are short; some are longer than any limit there is. */
 function spell(world: World): number {
