@@ -222,10 +222,10 @@ describe('an instance that was stopped', () => {
   });
   it('is told by its FailoverNode, with what EC2 says when it does not start it', () => {
     const one = lost({ stop: MARK });
-    const condition = (problem?: string) => one.node && nodeStatus(one.node, one, NOW, problem).conditions;
+    const condition = (problem?: string) => one.node && nodeStatus(one.node, one, [], NOW, problem).conditions;
     expect(condition()?.[0]).toMatchObject({ type: 'Ready', status: 'False', reason: 'InstanceStopped' });
     expect(condition('Cannot start instance i-1')).toMatchObject([{ reason: 'StartRefused' }, { type: 'Stalled' }]);
-    expect(one.node && nodeStatus(one.node, one, NOW).stop).toEqual(MARK);
+    expect(one.node && nodeStatus(one.node, one, [], NOW).stop).toEqual(MARK);
   });
 });
 
