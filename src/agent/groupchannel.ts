@@ -136,7 +136,11 @@ export function createGroupChannel(options: GroupChannelOptions): GroupChannel {
       round = undefined;
       sightsOf = footing?.on.diskId;
     }
-    if (footing === undefined) return undefined;
+    if (footing === undefined) {
+      // What failed keeps its pace by its timer, and there is none from here on: whoever comes next begins at once.
+      failure = undefined;
+      return undefined;
+    }
     startedMs = clock.nowMs();
     const timing = options.timing();
     const limitMs = () => Math.max(1, startedMs + timing.fenceAfterMs - clock.nowMs());

@@ -1,17 +1,37 @@
 import { describe, expect, test } from 'vitest';
 import { CALM } from './faults.ts';
-import { ONE_GROUP } from './shape.ts';
+import { ONE_GROUP, type Shape } from './shape.ts';
 import { type Run, type RunOptions, run } from './world.ts';
 
 /** About twenty seconds of them on a quiet machine. `make sim SEEDS=…` runs more. */
 const SEEDS = 200;
 const FIRST = 1;
 
+interface Kept {
+  readonly seed: number;
+  /** Of its time. The seed's own choice unless given. */
+  readonly shape?: Shape;
+  readonly found: string;
+}
+
 /** Seeds that have failed once, with what they found. */
-const KEPT: readonly (readonly [number, string])[] = [
-  [568, 'an agent that was told to end while a disk had not taken an end looped without a pause, for ever'],
-  [319, 'an agent that wanted a process stopped whose start was not answered yet asked without a pause'],
-  [1, 'a controller that lost its leadership by the clock ended instead of campaigning again'],
+const KEPT: readonly Kept[] = [
+  { seed: 1077, found: 'an agent whose second channel had failed once claimed nothing any more' },
+  {
+    seed: 568,
+    shape: ONE_GROUP,
+    found: 'an agent that was told to end while a disk had not taken an end looped without a pause, for ever',
+  },
+  {
+    seed: 319,
+    shape: ONE_GROUP,
+    found: 'an agent that wanted a process stopped whose start was not answered yet asked without a pause',
+  },
+  {
+    seed: 1,
+    shape: ONE_GROUP,
+    found: 'a controller that lost its leadership by the clock ended instead of campaigning again',
+  },
 ];
 
 describe('the simulator', () => {
@@ -19,7 +39,9 @@ describe('the simulator', () => {
     for (let seed = FIRST; seed < FIRST + SEEDS; seed += 1) await expectClean(seed);
   });
 
-  test.each(KEPT)('finds none in seed %i: %s', async (seed) => await expectClean(seed, { shape: ONE_GROUP }));
+  test.each(KEPT)('finds none in seed $seed: $found', async ({ seed, shape }) => {
+    await expectClean(seed, shape === undefined ? {} : { shape });
+  });
 
   test('moves nothing while there is no fault', async () => {
     for (let seed = 1; seed <= 5; seed += 1) {
