@@ -1,4 +1,6 @@
-import { closeSync, constants, fsyncSync, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, constants, fsyncSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { explainDiskError } from './diskerror.ts';
 import { serveRequests } from './helper-loop.ts';
 import { onMount } from './mounts.ts';
 
@@ -9,6 +11,8 @@ export interface ProbeRequest {
   readonly size: number;
   /** The shared disk that the path lies on: it must be mounted. */
   readonly mountPath: string | undefined;
+  /** The id that this disk must have. */
+  readonly diskId?: string | undefined;
 }
 
 /** How long it took. */
@@ -16,13 +20,37 @@ export interface ProbeAnswer {
   readonly latencyMs: number;
 }
 
-serveRequests(({ method, path, size, mountPath }: ProbeRequest): ProbeAnswer => {
+serveRequests(({ method, path, size, mountPath, diskId }: ProbeRequest): ProbeAnswer => {
   const startMs = performance.now();
   const probe = () => (method === 'WriteFile' ? writeAndReadBack(path, size) : readWhole(path, size));
-  if (mountPath === undefined) probe();
-  else onMount(mountPath, probe);
+  try {
+    if (mountPath === undefined) probe();
+    else {
+      onMount(mountPath, () => {
+        if (diskId !== undefined) mustBeDisk(mountPath, diskId);
+        probe();
+      });
+    }
+  } catch (error) {
+    throw new Error(explainDiskError(error, path));
+  }
   return { latencyMs: Math.round(performance.now() - startMs) };
 });
+
+/** Another disk at the same place works, and says nothing about the one that the group writes to. */
+function mustBeDisk(mountPath: string, diskId: string): void {
+  let found: string;
+  try {
+    found = readFileSync(join(mountPath, '.pointsman', 'id'), 'utf8').trim();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    found = 'none';
+  }
+  if (found === diskId) return;
+  throw new Error(
+    `Cannot probe ${mountPath}: another disk is mounted there, its id is ${found}, the group's is ${diskId}; mount the group's file system`,
+  );
+}
 
 /**
  * Every node writes the same file at the same time, so what is read back may be another node's, or part of each. All

@@ -3,7 +3,7 @@ import { describeError } from '../base/errors.ts';
 import type { DiskMonitorSpec } from '../crds/diskmonitor.ts';
 import { durationMs } from '../crds/duration.ts';
 import type { DiskReport } from '../crds/failovernode.ts';
-import { createHelper } from './helper.ts';
+import type { Helper } from './helper.ts';
 import type { ProbeAnswer, ProbeRequest } from './probe-child.ts';
 
 /** Watches a shared disk as one DiskMonitor asks. */
@@ -17,17 +17,24 @@ export interface DiskProbe {
 export interface DiskProbeOptions {
   readonly name: string;
   readonly spec: DiskMonitorSpec;
-  readonly recordFile: string;
+  /** Of its path; closed with the probe. */
+  readonly helper: Helper;
   readonly clock: Clock;
   /**
    * The shared disk that the path lies on, undefined where it lies on none; or why the path must not be touched now:
    * below a mount point where nothing is mounted lies the node's own disk, which always works.
    */
-  readonly place: () => { readonly mountPath: string | undefined } | { readonly obstacle: string };
+  readonly place: () => Place | { readonly obstacle: string };
   /** Whether this node runs the group. */
   readonly active: () => boolean;
   /** After every change of the report. */
   readonly onChange: () => void;
+}
+
+export interface Place {
+  readonly mountPath: string | undefined;
+  /** The id that the disk there must have, where it is known. */
+  readonly diskId?: string | undefined;
 }
 
 export function createDiskProbe(options: DiskProbeOptions): DiskProbe {
@@ -36,7 +43,7 @@ export function createDiskProbe(options: DiskProbeOptions): DiskProbe {
   let report: DiskReport = { name, state: 'Unknown', failures: 0 };
   let closed = false;
   let cancel = clock.after(0, () => void round());
-  const helper = createHelper({ script: 'probe-child', subject: spec.path, recordFile: options.recordFile, clock });
+  const { helper } = options;
 
   async function round(): Promise<void> {
     const startedMs = clock.nowMs();
@@ -52,7 +59,7 @@ export function createDiskProbe(options: DiskProbeOptions): DiskProbe {
       const place = options.place();
       if ('obstacle' in place) throw new Error(place.obstacle);
       const { method, path, size } = spec;
-      const request: ProbeRequest = { method, path, size, mountPath: place.mountPath };
+      const request: ProbeRequest = { method, path, size, mountPath: place.mountPath, diskId: place.diskId };
       const { latencyMs } = (await helper.ask(request, durationMs(spec.timeout))) as ProbeAnswer;
       become({ name, state: 'Healthy', failures: 0, latencyMs: coarse(latencyMs) });
     } catch (error) {

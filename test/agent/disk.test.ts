@@ -19,6 +19,7 @@ import { createHelper, type Helper, Hung } from '../../src/agent/helper.ts';
 import { mountAt } from '../../src/agent/mounts.ts';
 import { createDiskProbe, type DiskProbe } from '../../src/agent/probe.ts';
 import { type DiskRecord, decodeRecord, encodeRecord, RECORD_BYTES } from '../../src/agent/record.ts';
+import { createSharedHelpers } from '../../src/agent/sharedhelpers.ts';
 import { bootClock } from '../../src/base/clock.ts';
 import { type DiskMonitorSpec, diskMonitorSpec } from '../../src/crds/diskmonitor.ts';
 import type { FailoverGroup } from '../../src/crds/failovergroup.ts';
@@ -316,6 +317,11 @@ describe('a file access that hangs', () => {
 });
 
 describe('a DiskMonitor', () => {
+  const helpers = () => {
+    const directory = newDirectory();
+    const recordFile = (path: string) => join(directory, `${path.replaceAll('/', '-')}.json`);
+    return createSharedHelpers({ script: 'probe-child', recordFile, clock: bootClock });
+  };
   function probe(
     change: Partial<DiskMonitorSpec>,
     more: { obstacle?: string; active?: () => boolean } = {},
@@ -328,7 +334,7 @@ describe('a DiskMonitor', () => {
       ...change,
     });
     const opened = createDiskProbe({
-      ...{ name: 'm', spec, recordFile: join(newDirectory(), 'helper.json'), clock: bootClock },
+      ...{ name: 'm', spec, helper: helpers().open(spec.path), clock: bootClock },
       place: () => (more.obstacle === undefined ? { mountPath: undefined } : { obstacle: more.obstacle }),
       active: more.active ?? (() => false),
       onChange: () => {},
