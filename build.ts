@@ -13,6 +13,7 @@ const PROGRAMS = {
   controller: 'src/controller/main.ts',
   agent: 'src/agent/main.ts',
   shim: 'src/agent/shim.ts',
+  warden: 'src/agent/warden.ts',
   'disk-child': 'src/agent/disk-child.ts',
   'probe-child': 'src/agent/probe-child.ts',
 };

@@ -56,6 +56,15 @@ export function isPopulated(path: string): boolean {
   }
 }
 
+/** The processes in it, zombies aside, without those below it. */
+export function pidsIn(path: string): number[] {
+  try {
+    return readFileSync(join(path, 'cgroup.procs'), 'utf8').split('\n').filter(Boolean).map(Number);
+  } catch {
+    return []; // not there
+  }
+}
+
 /** Removes it where it is empty. */
 export function removeCgroup(path: string): void {
   try {

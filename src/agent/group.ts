@@ -29,6 +29,7 @@ import type { Account } from './policy.ts';
 import type { EndCause, Ended, ProcessView } from './process.ts';
 import type { GroupMemory, RunDir } from './rundir.ts';
 import type { RunSpec, ShimConfig } from './shim-protocol.ts';
+import { describeStuck } from './stuck.ts';
 import type { GroupVips } from './vips.ts';
 
 /** One group on this node: looks, asks `planAgent`, and does what it says. */
@@ -612,7 +613,7 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
   function report(): GroupReport | undefined {
     if (seen === undefined || plan === undefined || group === undefined) return undefined;
     const view = process.view();
-    const unfit = unfitness({ ...seen, record: memory, lockRefused });
+    const unfit = stuckProblem(view) ?? unfitness({ ...seen, record: memory, lockRefused });
     const alive = view.state === 'starting' || view.state === 'running' || view.state === 'stopping';
     const message = unfit?.message ?? (plan.do === 'giveUp' ? plan.message : undefined);
     return {
@@ -701,6 +702,12 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
       process.leave();
     },
   };
+}
+
+/** It has been killed and lives: this node has not ended the group, and cannot. */
+function stuckProblem({ stuck }: ProcessView): Problem | undefined {
+  if (stuck === undefined || stuck.length === 0) return undefined;
+  return { reason: 'ProcessStuck', message: describeStuck(stuck) };
 }
 
 /** Of two views of a group the newer; by epoch where they are of one object, since a version need not be a number. */

@@ -1,6 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { isPopulated, killCgroup } from './cgroup.ts';
+import { isPopulated, killCgroup, pidsIn } from './cgroup.ts';
 import { findMarked, isAlive, listProcesses, type Process } from './scan.ts';
+import { lookAtStuck, type Stuck } from './stuck.ts';
+
+/** A process, for as long as the machine runs: a pid alone may be another's by now. */
+export type Kin = Pick<Process, 'pid' | 'startTicks'>;
 
 /** What is to be ended, by every trait it can be found by. */
 export interface Victims {
@@ -8,7 +12,7 @@ export interface Victims {
   readonly matches: (mark: string) => boolean;
   readonly cgroups: readonly string[];
   /** Processes known by pid and start; everything in their sessions, process groups and below them goes as well. */
-  readonly known: readonly Pick<Process, 'pid' | 'startTicks'>[];
+  readonly known: readonly Kin[];
   /** Nothing that started earlier is looked at. 0 looks at everything. */
   readonly sinceTicks: number;
   /** The cgroup holds everything there can be: then it alone is asked whether any is left. */
@@ -18,6 +22,8 @@ export interface Victims {
 /** Between two rounds, doubled up to the last. The kernel needs a moment to end a large process, or for ever. */
 const FIRST_PACE_MS = 5;
 const LAST_PACE_MS = 160;
+/** What has been killed and is still there after so long waits for something in the kernel. */
+export const STUCK_AFTER_MS = 1_000;
 /** Between the two scans that must find nothing, so that a process caught in its exec by the first is past it. */
 const BETWEEN_SCANS_MS = 10;
 
@@ -31,14 +37,27 @@ export function killNow(victims: Pick<Victims, 'cgroups' | 'known'>): void {
  * Kills until none is left, and returns only then, or throws the signal's reason. The proof is `populated 0` where a
  * cgroup holds everything, else two scans in a row that find nothing. `kill -0` would prove nothing: it succeeds on a
  * zombie too, and does not tell one from a zombie leader whose threads live on.
+ *
+ * A process that waits in the kernel takes no signal. It is waited for, however long, and `onStuck` is told what is left.
  */
-export async function killAll(victims: Victims, signal?: AbortSignal): Promise<void> {
+export async function killAll(
+  victims: Victims,
+  signal?: AbortSignal,
+  onStuck?: (stuck: readonly Stuck[]) => void,
+): Promise<void> {
   let clean = 0;
   let paceMs = FIRST_PACE_MS;
+  let nextTellMs = performance.now() + STUCK_AFTER_MS;
   for (;;) {
     killNow(victims);
     const left = await remaining(victims);
     for (const process of left.found) sigkill(process);
+    if (!left.none && onStuck !== undefined && performance.now() >= nextTellMs) {
+      const pids = [...left.found.map(({ pid }) => pid), ...left.unclear, ...victims.cgroups.flatMap(pidsIn)];
+      const stuck = lookAtStuck([...new Set(pids)]);
+      if (stuck.length > 0) onStuck(stuck);
+      nextTellMs = performance.now() + STUCK_AFTER_MS;
+    }
     clean = left.none ? clean + 1 : 0;
     if (clean >= (victims.cgroupHoldsAll ? 1 : 2)) return;
     signal?.throwIfAborted();
@@ -48,19 +67,25 @@ export async function killAll(victims: Victims, signal?: AbortSignal): Promise<v
 }
 
 /** One look for what is left. */
-export async function remaining(victims: Victims): Promise<{ none: boolean; found: readonly Process[] }> {
+export async function remaining(victims: Victims): Promise<{
+  readonly none: boolean;
+  readonly found: readonly Process[];
+  /** Alive, and not known whether it is one of them. */
+  readonly unclear: readonly number[];
+}> {
   const populated = victims.cgroups.some(isPopulated);
   const relatives = family(victims.known);
-  if (victims.cgroupHoldsAll) return { none: !populated && relatives.length === 0, found: relatives };
+  if (victims.cgroupHoldsAll) return { none: !populated && relatives.length === 0, found: relatives, unclear: [] };
   const scan = await findMarked(victims.matches, victims.sinceTicks);
   return {
     none: !populated && relatives.length === 0 && scan.found.length === 0 && scan.unclear.length === 0,
     found: [...relatives, ...scan.found],
+    unclear: scan.unclear,
   };
 }
 
 /** The live ones of `known`, of their sessions and process groups, and of everything below them. */
-function family(known: Victims['known']): Process[] {
+export function family(known: Victims['known']): Process[] {
   if (known.length === 0) return [];
   const all = listProcesses();
   const startOf = new Map(all.map((process) => [process.pid, process.startTicks]));

@@ -16,12 +16,13 @@ import type { Disk } from './disk.ts';
 import { fileNameOf } from './files.ts';
 import { createGroupAgent, type GroupAgent, type GroupContext } from './group.ts';
 import type { Prepared } from './leasekeeper.ts';
-import { markOf } from './mark.ts';
+import { groupOfMark, markOf } from './mark.ts';
 import type { Instance } from './metadata.ts';
 import { type Parts, realParts } from './parts.ts';
 import type { DiskProbe } from './probe.ts';
 import { createReporter } from './report.ts';
 import type { RunDir } from './rundir.ts';
+import { createSharedHelpers } from './sharedhelpers.ts';
 import { vipsOf } from './vips.ts';
 
 /** All of one node: its Lease, its groups, its disks' monitors, and the report on them. */
@@ -72,6 +73,11 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
   const disks = new Map<string, Disk>();
   const ending = new AbortController();
   const ownMark = markOf(namespace, node);
+  const probeHelpers = createSharedHelpers({
+    script: 'probe-child',
+    recordFile: (path) => runDir.helper(`probe ${path}`),
+    clock,
+  });
   let started = false;
   let poked = false;
   let cancelLook = () => {};
@@ -147,11 +153,19 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
   /** What an earlier agent left running under the incarnation that /run remembers; anything else that is ours ends. */
   async function adoptAll(): Promise<void> {
     if (runDir.incarnation() === undefined) return; // then a new one is taken, which ends everything
+    const adopt = (names: readonly string[]) =>
+      Promise.all(names.map((name) => attempt(name, 'adopt', () => groupAgent(name).adopt())));
     const names = runDir.groupsWithShims();
-    const adoptions = await Promise.all(names.map((name) => attempt(name, 'adopt', () => groupAgent(name).adopt())));
-    const adopted = new Set(names.filter((_, at) => adoptions[at]).map((group) => markOf(namespace, node, group)));
-    const strays = (mark: string) => mark.startsWith(`${ownMark}/`) && !adopted.has(mark);
-    if ((await parts.findMarked(strays)).found.length > 0) await parts.killAll(everything(strays, []), ending.signal);
+    const adoptions = await adopt(names);
+    const adopted = new Set(names.filter((_, at) => adoptions[at]));
+    // What no shim answers for ends as its group: that starts nothing before, and no other group waits for it.
+    const strays = new Set<string>();
+    await parts.findMarked((mark) => {
+      const group = groupOfMark(mark, ownMark);
+      if (group !== undefined && !adopted.has(group)) strays.add(group);
+      return false;
+    });
+    await adopt([...strays]);
   }
 
   /** In the next turn of the loop: a watch tells of changes one by one, and says only afterwards that it is in step. */
@@ -251,14 +265,15 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     return parts.createDiskProbe({
       name,
       spec,
-      recordFile: runDir.helper(`probe ${name} ${path}`),
+      helper: probeHelpers.open(path),
       clock,
       place: () => {
         const found = watches.groups()?.find(({ metadata }) => metadata.name === groupRef.name);
         const shared = found?.spec.sharedDisk;
         if (shared === undefined || !path.startsWith(`${shared.mountPath}/`)) return { mountPath: undefined };
         const mount = parts.mountAt(shared.mountPath, shared.fsTypes);
-        return mount.state === 'mounted' ? { mountPath: shared.mountPath } : { obstacle: mount.message };
+        if (mount.state !== 'mounted') return { obstacle: mount.message };
+        return { mountPath: shared.mountPath, diskId: found?.status?.diskId };
       },
       active: () => groups.get(groupRef.name)?.active() === true,
       onChange: () => reporter.poke(),

@@ -1,10 +1,11 @@
+import { readAccepted } from './accepted.ts';
 import { openDisk } from './disk.ts';
 import { createHost } from './host.ts';
 import { killAll, killNow } from './kill.ts';
 import { createLeaseKeeper } from './leasekeeper.ts';
 import { mountAt } from './mounts.ts';
 import { createDiskProbe } from './probe.ts';
-import { connectTo, createGroupProcess, forgetShim, readAccepted, spawnShim } from './process.ts';
+import { connectTo, createGroupProcess, forgetShim, spawnShim } from './process.ts';
 import { findMarked, isAlive, readProcess } from './scan.ts';
 import { untilReady } from './startup.ts';
 

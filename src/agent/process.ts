@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, rmSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { dirname, extname } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -9,11 +9,11 @@ import { describeError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { removeCgroup } from './cgroup.ts';
 import { SYSTEM_PATH } from './chain.ts';
-import type { Victims } from './kill.ts';
+import type { Kin, Victims } from './kill.ts';
+import { wardenMarkOf } from './mark.ts';
 import type { Parts } from './parts.ts';
 import { MARK, type Process, readProcess } from './scan.ts';
 import {
-  type Accepted,
   CHAIN_EXIT,
   type Message,
   type Request,
@@ -21,6 +21,7 @@ import {
   type ShimConfig,
   type ShimStatus,
 } from './shim-protocol.ts';
+import { describeStuck, type Stuck } from './stuck.ts';
 
 /** A shim that does not answer for so long is killed with everything it runs (docs/protocol.md, "Self-fencing"). */
 const SILENT_MS = 500;
@@ -43,6 +44,8 @@ export interface ProcessView {
   readonly pid: number | undefined;
   /** The latest run that is over. */
   readonly last: Ended | undefined;
+  /** What was killed and does not end, because it waits in the kernel. */
+  readonly stuck?: readonly Stuck[];
 }
 
 export interface Ended {
@@ -115,13 +118,17 @@ export function createGroupProcess(options: GroupProcessOptions): GroupProcess {
   let seenRun = 0;
   let left = false;
   let cancelLook: (() => void) | undefined;
+  /** What this agent's own kill waits for. */
+  let stuck: readonly Stuck[] = [];
+  const toldStuck = new Set<() => void>();
 
   function view(): ProcessView {
     const status = shim?.status;
-    if (killing !== undefined) return { state: 'ending', epoch: status?.epoch ?? 0, pid: status?.pid, last };
+    if (killing !== undefined) return { state: 'ending', epoch: status?.epoch ?? 0, pid: status?.pid, last, stuck };
     if (status === undefined) return { state: 'absent', epoch: 0, pid: undefined, last };
     const alive = status.phase === 'starting' || status.phase === 'running';
-    return { state: stopping && alive ? 'stopping' : status.phase, epoch: status.epoch, pid: status.pid, last };
+    const state = stopping && alive ? 'stopping' : status.phase;
+    return { state, epoch: status.epoch, pid: status.pid, last, stuck: status.stuck ?? [] };
   }
 
   async function warm(): Promise<void> {
@@ -182,7 +189,7 @@ export function createGroupProcess(options: GroupProcessOptions): GroupProcess {
         log.warn('the shim of an earlier agent does not answer', { error: describeError(error) });
       }
     }
-    await kill('no shim of an earlier agent answers');
+    await killed('no shim of an earlier agent answers');
   }
 
   async function start(request: StartRequest): Promise<void> {
@@ -225,7 +232,7 @@ export function createGroupProcess(options: GroupProcessOptions): GroupProcess {
 
   async function cutDeadline(untilMs: number): Promise<void> {
     if (startUntilMs !== undefined) startUntilMs = Math.min(startUntilMs, untilMs);
-    if (killing !== undefined) return killing;
+    if (killing !== undefined) return killed('its deadline is cut');
     if (shim === undefined || isIdle(shim)) return;
     // Also where the last one asked for is early enough: what was asked for before it may be all that the shim has.
     await askDeadline(shim, Math.min(untilMs, shim.askedMs), true);
@@ -243,7 +250,7 @@ export function createGroupProcess(options: GroupProcessOptions): GroupProcess {
     const { asks } = asked;
     const refused = await ask({ type: 'deadline', untilMs });
     if (refused !== undefined) {
-      if (must) await kill(refused, 'Lost');
+      if (must) await killed(refused);
       // The shim answers in order: what it was asked for since may be earlier.
     } else if (shim === asked && asked.asks === asks) asked.deadlineMs = untilMs;
     look();
@@ -256,7 +263,7 @@ export function createGroupProcess(options: GroupProcessOptions): GroupProcess {
     try {
       return await asked.ask(request);
     } catch (error) {
-      await kill(describeError(error), 'Lost');
+      await killed(describeError(error));
       return describeError(error);
     }
   }
@@ -270,6 +277,20 @@ export function createGroupProcess(options: GroupProcessOptions): GroupProcess {
     return killing;
   }
 
+  /**
+   * Resolves when nothing is left, or nothing but what no kill can end. What waits in the kernel must not keep this node
+   * from renewing its Lease: a node in touch is not fenced, and the group goes nowhere before that process has ended.
+   */
+  function killed(why: string): Promise<void> {
+    return Promise.race([
+      kill(why, 'Lost'),
+      new Promise<void>((resolve) => {
+        if (stuck.length > 0) resolve();
+        else toldStuck.add(resolve);
+      }),
+    ]);
+  }
+
   async function killEverything(why: string, cause: EndCause): Promise<void> {
     const status = shim?.status;
     const victims = victimsOf(options, shim);
@@ -277,7 +298,15 @@ export function createGroupProcess(options: GroupProcessOptions): GroupProcess {
     if (shim !== undefined || parts.readAccepted(config.acceptedFile) !== undefined)
       log.warn('killing shim and group', { why });
     shim?.close();
-    await parts.killAll(victims);
+    await parts.killAll(victims, undefined, (left) => {
+      if (JSON.stringify(left) === JSON.stringify(stuck)) return;
+      log.error('cannot end the group', { why: describeStuck(left) });
+      stuck = left;
+      for (const tell of toldStuck) tell();
+      onChange();
+    });
+    stuck = [];
+    toldStuck.clear();
     try {
       parts.forgetShim(config);
     } catch (error) {
@@ -300,11 +329,13 @@ export function createGroupProcess(options: GroupProcessOptions): GroupProcess {
 }
 
 function victimsOf({ config, parts }: GroupProcessOptions, shim: Connection | undefined): Victims {
-  const known = shim === undefined ? [] : [shim.process];
+  const status = shim?.status ?? parts.readAccepted(config.acceptedFile)?.status;
+  const known: Kin[] = [...(shim === undefined ? [] : [shim.process]), ...(status?.family ?? [])];
   const leader = shim?.status.pid === undefined ? undefined : parts.readProcess(shim.status.pid);
   if (leader !== undefined && shim !== undefined && leader.startTicks >= shim.process.startTicks) known.push(leader);
   return {
-    matches: (mark) => mark === config.mark,
+    // The shim's warden as well: a late one would end what is started next.
+    matches: (mark) => mark === config.mark || mark === wardenMarkOf(config.mark),
     cgroups: config.cgroup === undefined ? [] : [config.cgroup],
     known,
     sinceTicks: 0,
@@ -464,15 +495,6 @@ export function connectTo(path: string): Promise<Wire> {
       reject(error);
     });
   });
-}
-
-/** Undefined: no shim has left word there. */
-export function readAccepted(path: string): Accepted | undefined {
-  try {
-    return JSON.parse(readFileSync(path, 'utf8')) as Accepted; // written by our own shim, as a whole
-  } catch {
-    return undefined;
-  }
 }
 
 /** Nothing of it lives: what it has left behind goes as well. */

@@ -30,8 +30,15 @@ const EMPTY_PAUSE_MS = 2;
 /** How long one environment may take to be read. */
 const READ_LIMIT_MS = 200;
 
+/** How often newcomers are looked at in one scan, while processes come and go that may be ours. */
+const ROUNDS = 4;
+
 /**
  * Every live process but this one whose mark `matches`. Only processes started at `sinceTicks` or later are looked at.
+ *
+ * A process may fork and be gone before its mark has been read; its child is in no list yet. So where one has gone that
+ * may have been ours, those that have come meanwhile are looked at as well, and where that does not come to an end the
+ * last of them is unclear: a program that only ever forks and exits never counts as gone.
  *
  * `/proc/PID/environ` is read off the main thread and one at a time: it takes the lock of the process's memory, which a
  * process that waits for a dead file server may hold. One that does not answer stays under way, and until it does no
@@ -41,31 +48,84 @@ export async function findMarked(matches: (mark: string) => boolean, sinceTicks 
   const found: Process[] = [];
   const unclear: number[] = [];
   const nowTicks = uptimeTicks();
-  for (const process of listProcesses()) {
-    if (process.pid === ownPid || process.startTicks < sinceTicks || !isAlive(process)) continue;
-    let environment = await readEnvironment(process);
-    for (let look = 0; environment === '' && look < EMPTY_LOOKS && isAlive(process); look++) {
-      await delay(EMPTY_PAUSE_MS);
-      environment = await readEnvironment(process);
+  /** By pid and start: those that were judged not to be ours, and all others that were. */
+  const strangers = new Set<string>();
+  const judged = new Set<string>();
+  for (let round = 1; ; round += 1) {
+    const all = listProcesses();
+    const gone: Process[] = [];
+    for (const process of all) {
+      if (process.pid === ownPid || process.startTicks < sinceTicks || judged.has(keyOf(process))) continue;
+      const verdict = await judge(process, matches, nowTicks);
+      if (verdict === 'gone') gone.push(process);
+      else judged.add(keyOf(process));
+      if (verdict === 'ours') found.push(process);
+      else if (verdict === 'unclear') unclear.push(process.pid);
+      else if (verdict === 'stranger') strangers.add(keyOf(process));
     }
-    if (environment === undefined) continue;
-    if (environment === 'unknown') unclear.push(process.pid);
-    else if (environment === '') {
-      if (mayGetEnvironment(process, nowTicks) && isAlive(process)) unclear.push(process.pid);
-    } else {
-      const mark = markIn(environment);
-      if (mark !== undefined && matches(mark)) found.push(process);
-    }
+    const suspects = gone.filter(
+      mayHaveBeenOurs(all, (one) => one.startTicks < sinceTicks || strangers.has(keyOf(one))),
+    );
+    if (suspects.length === 0) return { found, unclear };
+    if (round === ROUNDS) return { found, unclear: [...unclear, ...suspects.map(({ pid }) => pid)] };
   }
-  return { found, unclear };
 }
 
-/** Every process of user space. Reads `stat` alone, which takes no lock that a hung disk may hold. */
+type Verdict = 'ours' | 'stranger' | 'unclear' | 'dead' | 'gone';
+
+async function judge(process: Process, matches: (mark: string) => boolean, nowTicks: number): Promise<Verdict> {
+  // What was dead when it was listed has no child that was not.
+  const over = isDead(process.state) ? 'dead' : 'gone';
+  if (!isAlive(process)) return over;
+  let environment = await readEnvironment(process);
+  for (let look = 0; environment === '' && look < EMPTY_LOOKS && isAlive(process); look++) {
+    await delay(EMPTY_PAUSE_MS);
+    environment = await readEnvironment(process);
+  }
+  // What the kernel keeps even from root, as the init of some machines, was not started by us.
+  if (environment === undefined) return isAlive(process) ? 'stranger' : over;
+  if (environment === 'unknown') return 'unclear';
+  if (environment === '') {
+    if (!isAlive(process)) return over;
+    return mayGetEnvironment(process, nowTicks) ? 'unclear' : 'stranger';
+  }
+  const mark = markIn(environment);
+  return mark !== undefined && matches(mark) ? 'ours' : 'stranger';
+}
+
+/**
+ * The child of a stranger is none of ours, but for those who take in orphans: init, and any process above us that has
+ * asked for it (PR_SET_CHILD_SUBREAPER).
+ */
+function mayHaveBeenOurs(
+  all: readonly Process[],
+  isStranger: (process: Process) => boolean,
+): (process: Process) => boolean {
+  const byPid = new Map(all.map((process) => [process.pid, process]));
+  const adopters = new Set([1]);
+  for (let at = byPid.get(ownPid); at !== undefined && !adopters.has(at.parent); at = byPid.get(at.parent)) {
+    adopters.add(at.parent);
+  }
+  return ({ parent }) => {
+    if (parent === 0) return false; // from outside this pid namespace, whose orphans its own init takes in
+    const above = byPid.get(parent);
+    return adopters.has(parent) || above === undefined || !isStranger(above);
+  };
+}
+
+function keyOf({ pid, startTicks }: Process): string {
+  return `${pid}:${startTicks}`;
+}
+
+/**
+ * Every process of user space, the newest first: those are the ones that may be gone in a moment. Reads `stat` alone,
+ * which takes no lock that a hung disk may hold.
+ */
 export function listProcesses(): Process[] {
   const processes: Process[] = [];
-  for (const name of readdirSync('/proc')) {
-    if (!/^[0-9]+$/.test(name)) continue;
-    const process = readProcess(Number(name));
+  const pids = readdirSync('/proc').filter((name) => /^[0-9]+$/.test(name));
+  for (const pid of pids.map(Number).sort((a, b) => b - a)) {
+    const process = readProcess(pid);
     if (process !== undefined) processes.push(process);
   }
   return processes;

@@ -1,3 +1,6 @@
+import type { Kin } from './kill.ts';
+import type { Stuck } from './stuck.ts';
+
 /**
  * What agent and shim say to each other, one JSON object a line over a unix socket. An agent may be newer or older than
  * the shim that it adopts, so a field once given keeps its meaning.
@@ -67,6 +70,10 @@ export interface ShimStatus {
   readonly pid: number | undefined;
   /** How the last run ended, once nothing of it is left. */
   readonly last: LastRun | undefined;
+  /** The process and what has been seen to descend from it, where no cgroup holds them together. */
+  readonly family?: readonly Kin[];
+  /** What was killed and does not end. */
+  readonly stuck?: readonly Stuck[];
 }
 
 /** How far the chain of programs came before the user's own. */

@@ -5,10 +5,12 @@ import { bootClock } from '../base/clock.ts';
 import { isPopulated, removeCgroup } from './cgroup.ts';
 import { chain } from './chain.ts';
 import { writeAtomic } from './files.ts';
-import { killAll, killNow, type Victims } from './kill.ts';
+import { family, type Kin, killAll, killNow, type Victims } from './kill.ts';
 import { keepBounded } from './logfile.ts';
 import { type Process, readProcess } from './scan.ts';
 import type { Accepted, Envelope, LastRun, Message, Phase, ShimConfig, ShimStatus, Stage } from './shim-protocol.ts';
+import type { Stuck } from './stuck.ts';
+import { keepWarden } from './wardenkeeper.ts';
 
 /*
  * The shim: parent of the user's process, and the one that ends it when its time is up. It goes on when the agent hangs,
@@ -20,6 +22,9 @@ const LOOK_EVERY_MS = 100;
 const IDLE_LOOK_EVERY_MS = 1_000;
 /** How long the chain may take. It waits for the lock's file and the working directory, and so for a disk that hangs. */
 const CHAIN_LIMIT_MS = 10_000;
+/** How often it is looked at what the process has started, where no cgroup holds that together. */
+const KIN_EVERY_MS = 2_000;
+const KIN_MAX = 256;
 /** An idle shim that no agent is connected to ends itself. */
 const FORLORN_MS = 30_000;
 
@@ -41,6 +46,9 @@ let killAt: number | undefined;
 /** When a chain that has not come to the user's program is given up. */
 let chainUntilMs = 0;
 let killing = false;
+let stuck: readonly Stuck[] = [];
+let kin: readonly Kin[] = [];
+let kinSeenMs = 0;
 let timer: NodeJS.Timeout | undefined;
 let forlornSinceMs = bootClock.nowMs();
 const agents = new Set<Socket>();
@@ -55,6 +63,7 @@ createServer(serve).listen(config.socket, () => {
   process.stdout.on('error', () => {});
   process.stdout.write('ready\n');
 });
+const warden = keepWarden({ mark: config.mark, cgroup: config.cgroup, acceptedFile: config.acceptedFile });
 tick();
 
 function serve(agent: Socket): void {
@@ -112,6 +121,7 @@ function start(request: Extract<Envelope, { type: 'start' }>): string | undefine
   cause = 'Exited';
   stage = 'started';
   leader = undefined;
+  kin = [];
   arm();
   try {
     accept();
@@ -147,6 +157,7 @@ function spawnChain({ run }: Extract<Envelope, { type: 'start' }>): void {
     throw new Error('Cannot start: setpriv cannot be run; install util-linux');
   }
   leader = readProcess(spawned.pid);
+  if (config.cgroup === undefined && leader !== undefined) kin = [{ pid: leader.pid, startTicks: leader.startTicks }];
   watchChain(spawned);
   letGo(spawned, spawned.pid);
 }
@@ -199,8 +210,9 @@ function watchChain(spawned: ChildProcess): void {
 async function endRest(ended: LastRun): Promise<void> {
   if (!(cgroupHoldsAll() && config.cgroup !== undefined && !isPopulated(config.cgroup))) {
     tell();
-    await killAll(victims());
+    await killAll(victims(), undefined, tellStuck);
   }
+  stuck = [];
   if (config.cgroup !== undefined) removeCgroup(config.cgroup);
   child = undefined;
   leader = undefined;
@@ -229,6 +241,7 @@ function setDeadline(untilMs: number): string | undefined {
 
 function stop(signal: NodeJS.Signals, timeoutMs: number): string | undefined {
   if (phase === 'idle' || phase === 'ending') return undefined;
+  rememberKin();
   if (cause === 'Exited') cause = 'Stopped';
   killAt = Math.min(killAt ?? Number.POSITIVE_INFINITY, bootClock.nowMs() + timeoutMs);
   child?.kill(signal);
@@ -241,6 +254,7 @@ async function quit(): Promise<void> {
     killNow(victims());
     await killAll(victims());
   }
+  warden.dismiss();
   rmSync(config.socket, { force: true });
   rmSync(config.acceptedFile, { force: true });
   process.exit(0);
@@ -272,6 +286,7 @@ function tick(): void {
     kill();
   } else if (killAt !== undefined && now >= killAt) kill();
   else if (phase === 'starting' && now >= chainUntilMs) giveUpChain();
+  else if (now - kinSeenMs >= KIN_EVERY_MS) rememberKin();
   arm();
 }
 
@@ -295,16 +310,42 @@ function kill(): void {
   // What has left the session is found by its mark, also while the process itself hangs in the kernel and does not exit.
   if (killing) return;
   killing = true;
-  void killAll(victims()).finally(() => {
+  void killAll(victims(), undefined, tellStuck).finally(() => {
     killing = false;
   });
+}
+
+function tellStuck(left: readonly Stuck[]): void {
+  if (JSON.stringify(left) === JSON.stringify(stuck)) return;
+  stuck = left;
+  tell();
+}
+
+/**
+ * What clears its environment and leaves the session is known by its parent alone, and by nothing once that has died. So
+ * the descendants are looked at while they have their parents.
+ */
+function rememberKin(): void {
+  if (config.cgroup !== undefined || leader === undefined) return;
+  kinSeenMs = bootClock.nowMs();
+  const now = family([leader, ...kin]).map(({ pid, startTicks }) => ({ pid, startTicks }));
+  // The newest are first: of very many, those that have run for longest are known by their marks, or never will be.
+  const next = now.slice(0, KIN_MAX);
+  if (JSON.stringify(next) === JSON.stringify(kin)) return;
+  kin = next;
+  try {
+    accept();
+  } catch {
+    // No room in /run: then an agent that comes back does not know them, and this shim does.
+  }
+  tell();
 }
 
 function victims(): Victims {
   return {
     matches: (mark) => mark === config.mark,
     cgroups: config.cgroup === undefined ? [] : [config.cgroup],
-    known: leader === undefined ? [] : [leader],
+    known: leader === undefined ? [] : [leader, ...kin],
     sinceTicks: leader?.startTicks ?? 0,
     cgroupHoldsAll: cgroupHoldsAll(),
   };
@@ -322,7 +363,9 @@ function accept(): void {
 
 function status(): ShimStatus {
   const pid = phase === 'idle' ? undefined : leader?.pid;
-  return { phase, run: runs, epoch, incarnation, deadlineMs, pid, last };
+  const more =
+    phase === 'idle' ? {} : { ...(stuck.length > 0 ? { stuck } : {}), ...(kin.length > 0 ? { family: kin } : {}) };
+  return { phase, run: runs, epoch, incarnation, deadlineMs, pid, last, ...more };
 }
 
 function tell(): void {

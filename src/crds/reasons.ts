@@ -27,6 +27,8 @@ export const GROUP_REASONS = {
   DiskFailed: 'A DiskMonitor says that the shared disk fails on the active node.',
   DiskFailedEverywhere:
     'The shared disk fails on every node, or did when the group left it a moment ago: nothing is moved.',
+  ProcessStuck:
+    'The node has killed the process, and it does not end: it waits in the kernel, mostly for the disk. It may still write.',
   NodeLost: 'The Lease of the node that had the group aged.',
   NodeRejoined: 'The node that had the group restarted or lost what it ran, and has come back.',
   NodeEnded: 'The node that had the group ended it by itself.',
@@ -79,6 +81,7 @@ export const FITNESS_REASONS = {
   UserNotAllowed: "The host's /etc/pointsman/agent.yaml does not list the user.",
   UserUnknown: 'The host has no such user.',
   LockHeld: 'Another process holds the lock on the shared disk.',
+  ProcessStuck: 'A process of the group was killed there and does not end, because it waits in the kernel.',
   NotFit: 'The agent says that it cannot run the group.',
 } as const satisfies Record<string, string>;
 export type FitnessReason = keyof typeof FITNESS_REASONS;

@@ -104,6 +104,7 @@ const READY: Readonly<Record<GroupReason, { readonly ready: ConditionWish['statu
   WaitingForLease: { ready: 'False', working: true },
   StoppingInstance: { ready: 'False', working: true },
   InstanceNotStopped: { ready: 'False', working: true },
+  ProcessStuck: { ready: 'False', working: true },
   NodeLost: { ready: 'False', working: true },
   NodeRejoined: { ready: 'False', working: true },
   NodeEnded: { ready: 'False', working: true },

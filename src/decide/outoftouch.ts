@@ -1,4 +1,5 @@
 import { type Assignment, MOVE_TO_ANNOTATION } from '../crds/failovergroup.ts';
+import type { FitnessReason } from '../crds/reasons.ts';
 import { hasAged, isInTouch } from './fitness.ts';
 import { diskView } from './neighbours.ts';
 import type { GroupPlan } from './plan.ts';
@@ -9,8 +10,13 @@ import { leadsTo } from './vip.ts';
 
 /** It is told to end. Where it does not hear it, its Lease must age. */
 export function waitForRelease(situation: Situation): GroupPlan | undefined {
-  const { seen, assignment, holder, now } = situation;
+  const { seen, assignment, holder, name, now } = situation;
   if (assignment?.state !== 'Stopping') return undefined;
+  const report = groupReportOf(holder, name);
+  if (holder && isInTouch(holder, now) && report?.reason === ('ProcessStuck' satisfies FitnessReason)) {
+    const message = `waiting for ${assignment.node} to end epoch ${assignment.epoch}: ${report.message ?? 'its process does not end'}`;
+    return { reason: 'ProcessStuck', message, deeds: [], ...whenAged(holder) };
+  }
   if (!holder || isInTouch(holder, now) || holder.lease.kind !== 'present') {
     return {
       reason: 'Stopping',

@@ -318,6 +318,7 @@ const HELD: ReadonlySet<GroupReason> = new Set<GroupReason>([
   'ProofMissing',
   'EpochClaimed',
   'ProcessFailed',
+  'ProcessStuck',
   'DiskFailed',
   'DiskFailedEverywhere',
   'WaitingToSettle',

@@ -1,5 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, describe, expect, onTestFinished, test } from 'vitest';
 import type { GroupProcess } from '../../src/agent/process.ts';
@@ -29,6 +30,13 @@ const SLEEP = ['/bin/sleep', '1000'];
 const DAEMON = ['/bin/sh', '-c', 'setsid sleep 1000 & echo "daemon $!"; exec sleep 1000'];
 const DEAF = ['/bin/sh', '-c', 'trap "" TERM; echo deaf; while :; do sleep 0.05; done'];
 
+async function untilWatched({ wardens }: Bench): Promise<number[]> {
+  return until('the warden waits', async () => {
+    const found = await wardens();
+    return found.length > 0 ? found : undefined;
+  });
+}
+
 describe.each([
   ['with a cgroup', true],
   ['without a cgroup', false],
@@ -46,9 +54,10 @@ describe.each([
   }
 
   test('a killed shim takes the process with it, also after a change of user', async () => {
-    const { user, shim, agent } = await running(SLEEP);
+    const { bench, user, shim, agent } = await running(SLEEP);
     agent.leave(); // nobody but the kernel is to do it
-    process.kill(shim.pid, 'SIGKILL');
+    const wardens = await untilWatched(bench);
+    for (const pid of [...wardens, shim.pid]) process.kill(pid, 'SIGKILL');
     await until('the process is gone', () => !isAlive(user), 1_000);
   });
 
@@ -59,6 +68,29 @@ describe.each([
     const view = await untilState(agent, 'absent');
     expect(await bench.alive()).toEqual([]);
     expect(view.last).toMatchObject({ cause: 'Lost', epoch: 1 });
+  });
+
+  test('shim and agent killed together: what the process forked away goes too, and nobody is left', async () => {
+    const { bench, shim, agent } = await running(DAEMON);
+    await until('the daemon runs', () => /daemon/.test(bench.output()));
+    await untilWatched(bench);
+    agent.leave(); // it does nothing any more
+    process.kill(shim.pid, 'SIGKILL');
+    await until('nothing of it is left', async () => (await bench.alive()).length === 0);
+    await until('the warden has ended', async () => (await bench.wardens()).length === 0);
+  });
+
+  test('a warden that is killed alone is replaced, and ends with a shim that ends on purpose', async () => {
+    const { bench, agent } = await running(DAEMON);
+    const [first] = await untilWatched(bench);
+    process.kill(first!, 'SIGKILL');
+    await until('there is another', async () => (await bench.wardens()).some((pid) => pid !== first));
+    agent.leave();
+    const socket = connect(join(bench.directory, 'group.sock'));
+    socket.on('error', () => {});
+    socket.write('{"id":1,"type":"quit"}\n');
+    await until('the shim has ended', async () => (await bench.alive()).length === 0);
+    await until('the warden has ended', async () => (await bench.wardens()).length === 0);
   });
 
   test('without an agent the process lives until its deadline and no longer', async () => {

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { cgroupBase, cgroupOf, cgroupsIn, removeCgroup } from '../../src/agent/cgroup.ts';
 import { killAll } from '../../src/agent/kill.ts';
+import { wardenMarkOf } from '../../src/agent/mark.ts';
 import { realParts } from '../../src/agent/parts.ts';
 import { createGroupProcess, type GroupProcess, type ProcessView } from '../../src/agent/process.ts';
 import { findMarked } from '../../src/agent/scan.ts';
@@ -26,6 +27,8 @@ export interface Bench {
   setIncarnation(incarnation: number): void;
   /** Everything alive that carries the mark, the shim included. */
   alive(): Promise<number[]>;
+  /** The wardens, each a shell that waits, or that shell with the program it has started. */
+  wardens(): Promise<number[]>;
   close(): Promise<void>;
 }
 
@@ -74,11 +77,12 @@ export function openBench({ cgroups }: { cgroups: boolean }): Bench {
     }),
     output: () => readFileSync(logFile, 'utf8'),
     setIncarnation,
-    alive: async () => (await findMarked((found) => found === mark)).found.map((process) => process.pid),
+    alive: () => marked(mark),
+    wardens: () => marked(wardenMarkOf(mark)),
     close: async () => {
       for (const agent of agents) agent.leave();
       await killAll({
-        matches: (found) => found === mark,
+        matches: (found) => found === mark || found === wardenMarkOf(mark),
         cgroups: cgroup === undefined ? [] : [cgroup],
         known: [],
         sinceTicks: 0,
@@ -93,6 +97,10 @@ export function openBench({ cgroups }: { cgroups: boolean }): Bench {
       rmSync(directory, { recursive: true });
     },
   };
+}
+
+async function marked(mark: string): Promise<number[]> {
+  return (await findMarked((found) => found === mark)).found.map(({ pid }) => pid);
 }
 
 export async function until<T>(what: string, look: () => T | Promise<T>, limitMs = 20_000): Promise<NonNullable<T>> {

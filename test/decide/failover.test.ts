@@ -537,6 +537,34 @@ const TABLE: readonly Row[] = [
 
   // Stopping and deleting
   {
+    when: 'the node that is to end it cannot, because the process waits in the kernel',
+    seen: seen({
+      group: group({ assignment: stopping }),
+      nodes: [
+        node('server1', {
+          report: { ...running(3), state: 'Stopping', fit: false, reason: 'ProcessStuck', message: 'process 7 waits' },
+        }),
+        spare,
+      ],
+    }),
+    reason: 'ProcessStuck',
+    says: /waiting for server1 to end epoch 3: process 7 waits/,
+  },
+  {
+    when: 'the process of a node that should run it waits in the kernel after a kill',
+    seen: seen({
+      nodes: [
+        node('server1', {
+          report: { ...running(3), state: 'Stopping', fit: false, reason: 'ProcessStuck', message: 'process 7 waits' },
+        }),
+        spare,
+      ],
+    }),
+    reason: 'NodeUnfit',
+    assigns: 'stop',
+    says: /process 7 waits/,
+  },
+  {
     when: 'it is told to stop',
     seen: seen({ group: group({ running: false }), nodes: [served, spare] }),
     reason: 'Stopping',
