@@ -5,7 +5,8 @@ export function stopStep(read: InstanceRead, marked: boolean, found: string | un
   if (read.state === 'missing' || read.state === 'terminated' || read.state === 'shutting-down') return 'wait';
   // Its memory is being written to the disk: a stop in the midst of that would hide it, and what ran would go on.
   if (isHibernated(read)) return 'wait';
-  if (found === 'stopped') return 'wait';
+  // It is on its way, or the stop itself found it there.
+  if (found === 'stopped' || (found !== undefined && read.state === 'stopping')) return 'wait';
   // One that somebody else has stopped is stopped once more, for the proof, and is theirs to start.
   if (!marked && (read.state === 'running' || read.state === 'pending')) return 'mark';
   return 'stop';

@@ -64,6 +64,7 @@ const START_AFTER_MS = 10_000;
 /** Between two rounds of questions about one instance; doubled while EC2 does not answer, up to the longest. */
 const ROUND_EVERY_MS = 1_000;
 const ROUND_EVERY_AT_MOST_MS = 8_000;
+const SILENCES_TOLD = 3;
 /** It takes EC2 half a minute. */
 const START_LOOK_EVERY_MS = 2_000;
 const STOP_REFUSED_AGAIN_MS = 5_000;
@@ -97,6 +98,7 @@ export function createFencing(options: FencingOptions): Fencing {
   const wishes = new Map<string, Map<string, Wished>>();
   const memories = new Map<string, Memory>();
   const readiness = new Map<string, ReadinessSeen & { readonly dueMs: number }>();
+  /** By the uid of a node: since when nothing but its instance has kept it. */
   const deletedSinceMs = new Map<string, number>();
 
   return {
@@ -119,7 +121,9 @@ export function createFencing(options: FencingOptions): Fencing {
     readinessOf(group) {
       if (group.spec.fencing.policy !== 'Instance') return [];
       const nodes = nodesOf(group);
-      if (nodes.some((node) => !readiness.has(node.spec.instanceId))) options.due(`ready/${keyOf(group)}`);
+      const nowMs = clock.nowMs();
+      if (nodes.some((node) => (readiness.get(node.spec.instanceId)?.dueMs ?? 0) <= nowMs))
+        options.due(`ready/${keyOf(group)}`);
       return nodes.map(readinessOfNode);
     },
 
@@ -142,10 +146,11 @@ export function createFencing(options: FencingOptions): Fencing {
     },
 
     letsGo(nodeKey) {
-      const mark = world.nodes.get(nodeKey)?.status?.stop;
-      if (mark === undefined || memoryOf(mark.instanceId).startProblem !== undefined) return true;
-      const sinceMs = deletedSinceMs.get(nodeKey) ?? clock.nowMs();
-      deletedSinceMs.set(nodeKey, sinceMs);
+      const node = world.nodes.get(nodeKey);
+      const mark = node?.status?.stop;
+      if (!node || !mark || memoryOf(mark.instanceId).startProblem !== undefined) return true;
+      const sinceMs = deletedSinceMs.get(node.metadata.uid) ?? clock.nowMs();
+      deletedSinceMs.set(node.metadata.uid, sinceMs);
       return clock.nowMs() - sinceMs > LET_GO_AFTER_MS;
     },
 
@@ -161,7 +166,6 @@ export function createFencing(options: FencingOptions): Fencing {
     const node = world.nodes.get(nodeKey);
     if (!node) {
       wishes.delete(nodeKey);
-      deletedSinceMs.delete(nodeKey);
       return;
     }
     const { namespace, name } = node.metadata;
@@ -332,7 +336,7 @@ export function createFencing(options: FencingOptions): Fencing {
     );
     const { stop: promise } = node.status ?? {};
     if (promise) memories.delete(promise.instanceId);
-    deletedSinceMs.delete(keyOf(node));
+    deletedSinceMs.delete(node.metadata.uid);
     options.wakes.node(keyOf(node));
   }
 
@@ -423,9 +427,11 @@ export function createFencing(options: FencingOptions): Fencing {
     return memory;
   }
 
+  /** One call that is throttled or lost is nothing to tell anybody. */
   function note(memory: Memory, error: unknown): void {
-    memory.problem = describeError(error);
-    if (!(error instanceof PersonNeededError)) memory.silences += 1;
+    const refused = error instanceof PersonNeededError;
+    if (!refused) memory.silences += 1;
+    if (refused || memory.silences >= SILENCES_TOLD) memory.problem = describeError(error);
   }
 
   function paceMs({ silences }: Memory): number {

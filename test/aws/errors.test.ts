@@ -6,8 +6,10 @@ import {
   NoSuchRoute,
   Refused,
   RouteExists,
+  StopProtected,
   Throttled,
   Unanswered,
+  WrongState,
 } from '../../src/aws/errors.ts';
 import { PersonNeededError, RetryError } from '../../src/base/errors.ts';
 
@@ -29,6 +31,12 @@ describe('awsError()', () => {
     ],
     [sdkError('InvalidParameterValue', 400), Refused],
     [sdkError('RouteAlreadyExists', 400), RouteExists],
+    [
+      sdkError('OperationNotPermitted', 400, "may not be stopped. Modify its 'disableApiStop' instance attribute"),
+      StopProtected,
+    ],
+    [sdkError('OperationNotPermitted', 400), Refused],
+    [sdkError('IncorrectInstanceState', 400), WrongState],
     [sdkError('InternalError', 500), Unanswered],
     [sdkError('Unavailable', 503), Unanswered],
     [sdkError('RequestTimeout', 400), Unanswered],
@@ -52,8 +60,8 @@ describe('awsError()', () => {
   });
 
   test('what passes by itself is retried, the rest is for a person', () => {
-    for (const kind of [Throttled, Unanswered]) expect(new kind('')).toBeInstanceOf(RetryError);
-    for (const kind of [Missing, Refused, NoSuchRoute, RouteExists])
+    for (const kind of [Throttled, Unanswered, WrongState]) expect(new kind('')).toBeInstanceOf(RetryError);
+    for (const kind of [Missing, Refused, NoSuchRoute, RouteExists, StopProtected])
       expect(new kind('')).toBeInstanceOf(PersonNeededError);
     expect(new Denied('', 'ec2:ReplaceRoute')).toBeInstanceOf(PersonNeededError);
   });

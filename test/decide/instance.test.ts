@@ -233,7 +233,10 @@ describe('stopStep()', () => {
   it.each<[string, InstanceRead, boolean, string | undefined, string]>([
     ['marks one that runs, before it is stopped', read({ state: 'running' }), false, undefined, 'mark'],
     ['stops one that is marked', read({ state: 'running' }), true, undefined, 'stop'],
-    ['asks again while it is being stopped', read({ state: 'stopping' }), true, 'stopping', 'stop'],
+    ['waits while it is being stopped', read({ state: 'stopping' }), true, 'stopping', 'wait'],
+    ['asks the stop itself when it is read as stopped', read(), true, 'stopping', 'stop'],
+    ['stops it again when it runs all the same', read({ state: 'running' }), true, 'stopping', 'stop'],
+    ['makes haste where somebody else is stopping it', read({ state: 'stopping' }), false, undefined, 'stop'],
     ['stops without a mark what somebody else has stopped: it is theirs to start', read(), false, undefined, 'stop'],
     ['is done when the stop itself found it stopped', read(), true, 'stopped', 'wait'],
     [

@@ -1,12 +1,12 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { CreateRouteCommand, DescribeRouteTablesCommand, EC2Client } from '@aws-sdk/client-ec2';
+import { CreateRouteCommand, DescribeRouteTablesCommand, EC2Client, StopInstancesCommand } from '@aws-sdk/client-ec2';
 import { expect, test } from 'vitest';
 import { seedCloud } from '../../tools/moto/seed.ts';
 import { startMoto } from '../../tools/moto/server.ts';
 
-test('a policy that names one route table allows that one and denies the other', async () => {
+test('a policy that names one route table and one instance allows those and denies the others', async () => {
   const dir = await mkdtemp(join(tmpdir(), 'pointsman-moto-'));
   const moto = await startMoto({ dir });
   try {
@@ -15,6 +15,11 @@ test('a policy that names one route table allows that one and denies the other',
     const credentials = await makeUser(moto.endpoint, [
       { Effect: 'Allow', Action: 'ec2:DescribeRouteTables', Resource: '*' },
       { Effect: 'Allow', Action: 'ec2:CreateRoute', Resource: allowed },
+      {
+        Effect: 'Allow',
+        Action: ['ec2:StopInstances', 'ec2:StartInstances'],
+        Resource: `arn:aws:ec2:*:*:instance/${cloud.server1.instanceId}`,
+      },
     ]);
     await fetch(`${moto.endpoint}/moto-api/reset-auth`, {
       method: 'POST',
@@ -36,6 +41,12 @@ test('a policy that names one route table allows that one and denies the other',
       name: 'UnauthorizedOperation',
       $metadata: { httpStatusCode: 403 },
     });
+    const stop = (InstanceId: string, DryRun: boolean) =>
+      ec2.send(new StopInstancesCommand({ InstanceIds: [InstanceId], Force: true, DryRun }));
+    await expect(stop(cloud.server1.instanceId, true)).rejects.toMatchObject({ name: 'DryRunOperation' });
+    for (const dryRun of [true, false])
+      await expect(stop(cloud.server2.instanceId, dryRun)).rejects.toMatchObject({ name: 'UnauthorizedOperation' });
+    await stop(cloud.server1.instanceId, false);
     ec2.destroy();
   } finally {
     await moto.stop();
