@@ -1,5 +1,7 @@
-import { beforeAll, describe, expect, it } from 'vitest';
-import { stringify } from 'yaml';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
+import { parseAllDocuments, stringify } from 'yaml';
 import { timingProblem } from '../../src/decide/timing.ts';
 import type { ApiServerAccess } from '../kube/apiserver.ts';
 import { sharedApiServer } from '../kube/shared.ts';
@@ -237,6 +239,63 @@ describe('the API server', () => {
     for (const short of ['fog', 'vip', 'dm', 'fn', 'pointsman']) await server.kubectl(['get', short, '-n', namespace]);
   });
 });
+
+describe('the policies beside the roles', () => {
+  /** With every right, so that nothing but the policy can refuse it. */
+  const patchStatus = (account: string, status: object) =>
+    server.kubectl([
+      ...['patch', 'fn', 'server1', '-n', namespace, '--subresource=status', '--type=merge'],
+      ...['-p', JSON.stringify({ status }), '--as', account, '--as-group=system:masters'],
+    ]);
+  // Other words each time: what changes nothing is never refused.
+  let tries = 0;
+  const another = () => {
+    tries += 1;
+    return String(tries);
+  };
+  const stop = { instanceId: 'i-0a1b2c3d4e5f60718', group: 'failover', epoch: 1, since: '2026-11-28T10:00:00Z' };
+  const report = { incarnation: 1, bootId: 'b', instanceId: stop.instanceId, agentVersion: '1' };
+
+  it('leave the promise about an instance to the controller, and the report to the agent', async () => {
+    await apply('server1', node({}));
+    await server.kubectl(['apply', '-f', '-'], { input: policiesOf(namespace) });
+    const [agent, controller] = [
+      `system:serviceaccount:${namespace}:pointsman-agent-server1`,
+      'system:serviceaccount:pointsman-system:pointsman-controller',
+    ];
+    // The API server takes a moment to read a policy.
+    await vi.waitFor(
+      () =>
+        expect(patchStatus(controller, { report: { ...report, bootId: another() } })).rejects.toThrow(
+          /status\.report is the agent's/,
+        ),
+      { timeout: 20_000, interval: 100 },
+    );
+    await vi.waitFor(
+      () =>
+        expect(patchStatus(agent, { stop: { ...stop, group: another() } })).rejects.toThrow(
+          /the agent writes status\.report alone/,
+        ),
+      {
+        timeout: 20_000,
+        interval: 100,
+      },
+    );
+    await patchStatus(agent, { report });
+    await patchStatus(controller, { stop });
+    await expect(patchStatus(agent, { stop: null })).rejects.toThrow(/the agent writes status\.report alone/);
+  });
+});
+
+/** In force in this namespace alone: other tests run on the same API server. */
+function policiesOf(only: string): string {
+  const file = fileURLToPath(new URL('../../manifests/controller/admission.yaml', import.meta.url));
+  const here = { namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': only } } };
+  const documents = parseAllDocuments(readFileSync(file, 'utf8'));
+  for (const one of documents)
+    if (one.get('kind') === 'ValidatingAdmissionPolicyBinding') one.setIn(['spec', 'matchResources'], here);
+  return documents.join('');
+}
 
 async function apply(name: string, { kind, spec }: { kind: string; spec: object }): Promise<void> {
   const object = { apiVersion: 'pointsman.dev/v1alpha1', kind, metadata: { name, namespace }, spec };
