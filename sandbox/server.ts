@@ -104,6 +104,9 @@ export function makeServer(options: ServerOptions): Server {
     // Before its processes: one that waits for a disk that hangs could not be killed.
     await dropDisk(name);
     process.kill(on.pid, 'SIGKILL');
+    // Where the server stood still, so do they: unshare and nsenter stop with their child (they wait with WUNTRACED), and
+    // would not see it end.
+    for (const parent of [on.parent, agent?.pid]) if (parent !== undefined) kill(parent, 'SIGCONT');
     await on.gone;
     await forgetNetwork(name);
   };
@@ -165,6 +168,8 @@ export function makeServer(options: ServerOptions): Server {
 interface Machine {
   /** Its pid 1, as this namespace sees it. */
   readonly pid: number;
+  /** The unshare that has forked it. */
+  readonly parent: number | undefined;
   /** When the kernel has ended everything in it. */
   readonly gone: Promise<void>;
 }
@@ -208,9 +213,10 @@ async function startMachine({ name, checkout, minio, cgroups }: ServerOptions, b
     ).unref();
   });
   await up;
-  const pid = childOf((child as ChildProcess).pid ?? -1);
+  const parent = (child as ChildProcess).pid;
+  const pid = childOf(parent ?? -1);
   if (pid === undefined) throw new Error(`Cannot boot ${name}: its pid 1 has ended`);
-  return { pid, gone };
+  return { pid, parent, gone };
 }
 
 const CLEAN_ENVIRONMENT = [
