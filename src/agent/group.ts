@@ -94,6 +94,7 @@ const CONFIRM_RETRY_MS = 250;
 /** How long a report waits for the disk to take the end. The write goes on being tried. */
 const SETTLE_LIMIT_MS = 3_000;
 const SETTLE_AGAIN_MS = 1_000;
+const ADDRESS_LOOK_MS = 20;
 const WARM_RETRY_MS = 1_000;
 const FAILURES_KEPT = 128;
 /** More mounts than this under one epoch, one after the other: the oldest are gone and keep it from settling. */
@@ -593,6 +594,16 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
     addresses.want(here, all, deadline.untilMs, context.servedByOthers(name));
   }
 
+  /** Whoever sees a new incarnation may send clients elsewhere. Where the interface is not known, none was put there. */
+  async function addressesOff(): Promise<void> {
+    if (context.addressesOn() === undefined) return;
+    const untilMs = clock.nowMs() + context.timing().takeoverAfterMs;
+    while (context.vips(name).all === undefined && clock.nowMs() < untilMs)
+      await clock.sleep(ADDRESS_LOOK_MS, context.signal);
+    placeAddresses();
+    await addresses.settled();
+  }
+
   /** A shim and a disk helper in readiness wherever the group might come. */
   function keepWarm(): void {
     if (group === undefined || context.incarnation() === undefined || underWay.warm) return;
@@ -684,9 +695,7 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
       return process.kill(why, cause);
     },
     settle: async (otherBoot) => {
-      // Whoever sees the new incarnation may send clients elsewhere. A boot has taken the addresses away.
-      placeAddresses();
-      const [settled] = await Promise.all([settle(otherBoot), otherBoot ? undefined : addresses.settled()]);
+      const [settled] = await Promise.all([settle(otherBoot), otherBoot ? undefined : addressesOff()]);
       return settled;
     },
     report,
