@@ -300,6 +300,8 @@ export class AgentSteps {
       case 'endEpoch':
         this.#beginEnd(world, node, decision, change);
         break;
+      case 'claim': // there is no second channel in these worlds
+      case 'look':
       case 'giveUp':
       case 'nothing':
         break;

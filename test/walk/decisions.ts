@@ -85,6 +85,7 @@ export class Decisions {
       // The first start has waited for the nodes that come first: which of them is there is chance all the same.
       unassignedSinceMs: NOW.ms - 10_000,
       unsettledSinceMs: undefined,
+      ...{ diskFlights: [], diskFailingSinceMs: {}, instance: undefined, readiness: [] },
     };
     const assignment = group.status?.assignment;
     const proven = assignment && outness(blank, assignment, NOW);
@@ -153,6 +154,7 @@ export class Decisions {
       disk: { state: 'mounted', id: DISK_ID },
       hostProblem: undefined,
       recordedDiskId: DISK_ID,
+      channel: undefined,
       proof: undefined,
       lockRefused: undefined,
       failures: [],

@@ -26,13 +26,13 @@ export const WALKS: readonly NamedWalk[] = [
   },
   {
     name: 'a disk that does not take the end',
-    options: { ...LOST, slow: [], budget: { diskRefuses: 1, move: 1, reboot: 1 } },
+    options: { ...LOST, slow: [], budget: { diskRefuses: 1, move: 1 } },
   },
   {
     name: 'a group that is stopped and started again',
     options: { ...LOST, slow: [], budget: { stop: 1, start: 1, reboot: 1 } },
   },
-  { name: 'a group that is deleted', options: { ...LOST, slow: [], budget: { remove: 1, reboot: 1, agentCrash: 1 } } },
+  { name: 'a group that is deleted', options: { ...LOST, slow: [], budget: { remove: 1, reboot: 1 } } },
   {
     name: 'an agent that is started again in the middle of a start',
     options: { ...LOST, begins: 'new', slow: [], steady: [0, 1], budget: { agentCrash: 2, processExit: 1 } },
