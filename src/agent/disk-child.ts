@@ -127,10 +127,7 @@ function readIfThere(path: string): string | undefined {
 
 function readRecord(path: string): DiskRecord | null {
   const found = readBytes(path);
-  if (found === undefined || found.length === 0) return null; // or made by another node, never written
-  const record = decodeRecord(found);
-  if (record !== undefined) return record;
-  throw new Error(`Cannot read ${path}: it holds no valid record; remove it once nothing of the group runs`);
+  return (found && decodeRecord(found)) ?? null;
 }
 
 /** Undefined: there is no such file. */

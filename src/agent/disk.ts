@@ -15,7 +15,10 @@ export interface Disk {
   id(create: boolean, timeoutMs: number): Promise<string | undefined>;
   /** Makes the directories that the group's files lie in. */
   prepare(group: string, timeoutMs: number): Promise<void>;
-  /** What this node's own file of the group says; undefined where it has never written one. */
+  /**
+   * What this node's own file of the group says. Undefined where it has never written one, and where what is there is no
+   * whole record: then a crash has cut off its write, and of what ran before it nothing is left.
+   */
   own(group: string, timeoutMs: number): Promise<OwnRecord | undefined>;
   /**
    * Writes this node's own file under a beat that was never there before, and resolves once the disk has it. `on`:

@@ -112,6 +112,16 @@ describe("a node's own file", () => {
     expect(await opened.id(false, 5_000)).toBe(diskId);
   });
 
+  test('says nothing once a crash has torn it, until it is written again', async () => {
+    const mountPath = newMount();
+    const file = join(mountPath, '.pointsman', 'test', 'group', 'a');
+    await disk(mountPath).writeOwn('group', end(7), 5_000);
+    writeFileSync(file, readFileSync(file).subarray(0, 100));
+    expect(await ended(disk(mountPath))).toBeUndefined();
+    await disk(mountPath).writeOwn('group', end(8), 5_000);
+    expect(await ended(disk(mountPath))).toBe(8);
+  });
+
   test('is not written by a disk that is full', async () => {
     const mountPath = newMount('size=4k');
     writeFileSync(join(mountPath, 'data'), Buffer.alloc(4096));
@@ -235,10 +245,8 @@ describe('a record on the disk', () => {
 test('a node whose own record cannot be read does not know its disk, and does as soon as it can', async () => {
   const mountPath = newMount();
   const opened = disk(mountPath);
-  await opened.writeOwn('group', end(7), 5_000);
   const file = join(mountPath, '.pointsman', 'test', 'group', 'a');
-  const whole = readFileSync(file);
-  writeFileSync(file, whole.subarray(0, 100));
+  mkdirSync(file, { recursive: true });
   const looked = createGroupDisk({ clock: bootClock, disk: () => opened, mountAt, onChange: () => {} });
   const group = { metadata: { name: 'group' }, spec: { sharedDisk: { mountPath, fsTypes: ['tmpfs'] } } };
   const look = () => {
@@ -246,9 +254,10 @@ test('a node whose own record cannot be read does not know its disk, and does as
     return seen.state === 'mounted' ? seen : undefined;
   };
   const unread = await until('it has been looked at', () => (look()?.message === undefined ? undefined : look()));
-  expect(unread).toMatchObject({ id: undefined, message: expect.stringContaining('no valid record; remove it') });
+  expect(unread).toMatchObject({ id: undefined, message: expect.stringContaining('EISDIR') });
   expect(looked.mounted()).toBeUndefined();
-  writeFileSync(file, whole);
+  rmdirSync(file);
+  await opened.writeOwn('group', end(7), 5_000);
   await until('it is known', () => look()?.id);
   expect(looked.ended()).toBe(7);
 });

@@ -50,8 +50,7 @@ export function createDisk(machine: Machine, agent: Actor, clock: Clock): Return
     own: (group, limitMs) =>
       machine.lanes.channel.ask(agent, clock, limitMs, (done: (found: FileContentRead) => void) => {
         const found = machine.files.own(group);
-        if (found !== undefined && found !== 'empty' && 'torn' in found) done(new Error('it holds no valid record'));
-        else done(found === 'empty' ? undefined : found);
+        done(found === undefined || found === 'empty' || 'torn' in found ? undefined : found);
       }),
     writeOwn: (group, record, limitMs) => {
       beats += 1;
@@ -77,4 +76,4 @@ export function createDisk(machine: Machine, agent: Actor, clock: Clock): Return
   };
 }
 
-type FileContentRead = Awaited<ReturnType<Disk['own']>> | Error;
+type FileContentRead = Awaited<ReturnType<Disk['own']>>;
