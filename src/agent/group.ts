@@ -2,7 +2,7 @@ import type { Clock } from '../base/clock.ts';
 import { describeError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { durationMs } from '../crds/duration.ts';
-import type { FailoverGroup } from '../crds/failovergroup.ts';
+import type { Assignment, FailoverGroup } from '../crds/failovergroup.ts';
 import type { GroupReport } from '../crds/failovernode.ts';
 import {
   type AgentPlan,
@@ -174,7 +174,10 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
     const observed = observe();
     cancelTimer();
     cancelTimer = clock.after(LOOK_EVERY_MS, poke);
-    if (observed === undefined) return;
+    if (observed === undefined) {
+      channel.poke();
+      return;
+    }
     seen = observed;
     const before = plan;
     plan = planAgent(observed, now);
@@ -299,7 +302,10 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
     try {
       // Written before the first spawn: from now on something may have been.
       const written = writtenWith(on);
-      if (memory.spawned < epoch || written !== memory.written) remember({ ...memory, spawned: epoch, written });
+      const assignment = assignmentOf(observed);
+      if (memory.spawned < epoch || written !== memory.written) {
+        remember({ ...memory, spawned: epoch, written, assignment });
+      }
       lockedEpoch = lock ? epoch : undefined;
       await process.start({ epoch, incarnation, deadlineMs: deadline.untilMs, run });
     } catch (error) {
@@ -572,8 +578,8 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
 
   /** The second channel is in force by the assignment, on the disk that this names. */
   function footing(): Footing | undefined {
-    const view = seen?.view;
-    const assignment = view?.exists ? view.assignment : undefined;
+    // Before the API server has been heard, what runs goes by what it was started by.
+    const assignment = seen === undefined ? memory.assignment : assignmentOf(seen);
     if (assignment?.basis.heartbeat !== true) return undefined;
     const { basis } = assignment;
     const diskId = basis.diskId ?? seen?.recordedDiskId;
@@ -641,7 +647,7 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
       ...(unfit === undefined ? {} : { reason: unfit.reason }),
       ...(message === undefined ? {} : { message: message.slice(0, 1024) }),
       ...(seen.disk.state === 'mounted' && seen.disk.id !== undefined ? { diskId: seen.disk.id } : {}),
-      ...channel.report(seen.view.exists ? seen.view.assignment : undefined),
+      ...channel.report(assignmentOf(seen)),
       ...(group.status?.rollCall === undefined ? {} : { rollCall: group.status.rollCall }),
     };
   }
@@ -717,6 +723,10 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
 function stuckProblem({ stuck }: ProcessView): Problem | undefined {
   if (stuck === undefined || stuck.length === 0) return undefined;
   return { reason: 'ProcessStuck', message: describeStuck(stuck) };
+}
+
+function assignmentOf({ view }: AgentSeen): Assignment | undefined {
+  return view.exists ? view.assignment : undefined;
 }
 
 /** Of two views of a group the newer; by epoch where they are of one object, since a version need not be a number. */

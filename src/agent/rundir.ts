@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { mkdirSync, openSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { assignmentSchema } from '../crds/failovergroup.ts';
 import { fileNameOf, hashOf, writeAtomic } from './files.ts';
 import type { Instance } from './metadata.ts';
 import type { WrittenMount } from './mounts.ts';
@@ -47,6 +48,8 @@ const groupMemory = z.object({
   spawned: z.number().int(),
   /** Where something was started and may have writes under way. Undefined: not known, also in an older agent's record. */
   written: z.array(writtenMount).optional(),
+  /** By which something was spawned: an agent that comes back while the API server is away goes by it. */
+  assignment: assignmentSchema.optional(),
   /** When the last epoch ended, by the boot clock. */
   endedAtMs: z.number().optional(),
 });
