@@ -20,6 +20,7 @@ import { until } from './processes.ts';
 /** One node with a real agent, a disk that is a file system of its own, and a metadata service. We are its controller. */
 export interface Machine {
   readonly node: string;
+  readonly groupName: string;
   readonly namespace: string;
   readonly client: KubeClient;
   readonly mountPath: string;
@@ -61,27 +62,30 @@ const AGENT = join(import.meta.dirname, '../../src/agent/main.ts');
 export interface MachineOptions {
   /** Default: the agent's source. */
   readonly program?: string | undefined;
+  /** A machine with the same group, on the same shared disk. */
+  readonly beside?: Machine | undefined;
 }
 
 export async function startMachine(
   server: ApiServerAccess,
   namespace: string,
-  { program = AGENT }: MachineOptions = {},
+  { program = AGENT, beside }: MachineOptions = {},
 ): Promise<Machine> {
   const directory = mkdtempSync(join(tmpdir(), 'pointsman-machine-'));
   const node = `n${randomUUID().slice(0, 8)}`;
   const instanceId = `i-${randomUUID().replaceAll('-', '').slice(0, 17)}`;
-  const mountPath = join(directory, 'disk');
+  const mountPath = beside?.mountPath ?? join(directory, 'disk');
+  const group = beside?.groupName ?? groupName(node);
   const logFile = join(directory, 'agent.log');
   const policyFile = join(directory, 'agent.yaml');
   const client = createKubeClient({ log: silentLog, kubeconfig: await server.kubeconfig(), fieldManager: 'test' });
   const metadata = await startMetadata({ 'instance-id': instanceId, mac: '02:00:00:00:00:99' });
   let agent: ChildProcess | undefined;
   chmodSync(directory, 0o755); // the user's process must come to its disk
-  mkdirSync(mountPath);
+  if (beside === undefined) mkdirSync(mountPath);
   const mount = () => void execFileSync('mount', ['-t', 'tmpfs', node, mountPath]);
   const unmount = () => void execFileSync('umount', ['--lazy', mountPath]);
-  mount();
+  if (beside === undefined) mount();
   const allow = (policy: object) => writeFileSync(policyFile, JSON.stringify(policy));
   allow({ commands: ['/bin/sleep', '/bin/sh'], users: ['nobody'] });
   const adminConfig = await server.kubeconfig({ namespace });
@@ -97,7 +101,7 @@ export async function startMachine(
 
   const machine: Machine = {
     runDirectory: join(directory, 'run', namespace, node),
-    ...{ node, namespace, client, mountPath, logFile, instanceId, endAgent, mount, unmount, allow },
+    ...{ node, groupName: group, namespace, client, mountPath, logFile, instanceId, endAgent, mount, unmount, allow },
     startAgent: (url) => {
       const log = openSync(logFile, 'a');
       const flags = {
@@ -122,7 +126,7 @@ export async function startMachine(
     },
     declareGroup: async (command, spec = {}) => {
       const body = {
-        metadata: { name: groupName(node) },
+        metadata: { name: group },
         spec: {
           nodes: [node],
           sharedDisk: { mountPath, fsTypes: ['tmpfs'] },
@@ -141,7 +145,7 @@ export async function startMachine(
         basis: { mountPath, diskId, heartbeat: false, nodes, earlier: [] },
         ...change,
       };
-      await client.patchStatus(failoverGroups, namespace, groupName(node), { status: { ...status, assignment } });
+      await client.patchStatus(failoverGroups, namespace, group, { status: { ...status, assignment } });
       return assignment;
     },
     loseRun: () => rmSync(join(directory, 'run'), { recursive: true }),
@@ -152,8 +156,8 @@ export async function startMachine(
         what,
         async () => {
           const report = await machine.report();
-          const [group] = report?.groups ?? [];
-          return report !== undefined && group !== undefined && test(group, report) ? group : undefined;
+          const [first] = report?.groups ?? [];
+          return report !== undefined && first !== undefined && test(first, report) ? first : undefined;
         },
         limitMs,
       ).catch(async (error) => {
@@ -161,11 +165,11 @@ export async function startMachine(
         throw new Error(`${String(error)}\nlast report: ${said}\n${readFileSync(logFile, 'utf8').slice(-4_000)}`);
       }),
     group: async () => {
-      const found = await client.get(failoverGroups, namespace, groupName(node));
+      const found = await client.get(failoverGroups, namespace, group);
       if (found === undefined) throw new Error('there is no group');
       return found;
     },
-    marked: async () => (await findMarked((mark) => mark === `${namespace}/${node}/${groupName(node)}`)).found,
+    marked: async () => (await findMarked((mark) => mark === `${namespace}/${node}/${group}`)).found,
     close: async () => {
       await endAgent();
       const base = cgroupBase(namespace, node);
@@ -183,7 +187,7 @@ export async function startMachine(
         });
       }
       try {
-        unmount();
+        if (beside === undefined) unmount();
       } catch {
         // The test has done it.
       }
