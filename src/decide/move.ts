@@ -137,8 +137,8 @@ export function basisOf(
       },
     ];
   });
-  const { mountPath } = spec.sharedDisk;
-  return { mountPath, ...optional('diskId', diskId), heartbeat: false, nodes, earlier };
+  const { mountPath, heartbeat } = spec.sharedDisk;
+  return { mountPath, ...optional('diskId', diskId), heartbeat, nodes, earlier };
 }
 
 /** What stays open beside the next epoch. Without a proof there was no epoch before. */

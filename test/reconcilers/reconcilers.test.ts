@@ -2,7 +2,7 @@ import { DeleteRouteCommand, EC2Client, ReplaceRouteCommand } from '@aws-sdk/cli
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { stringify } from 'yaml';
 import type { Condition } from '../../src/crds/conditions.ts';
-import { failoverGroups, leases, vipResources } from '../../src/kube/resources.ts';
+import { failoverGroups, failoverNodes, leases, vipResources } from '../../src/kube/resources.ts';
 import type { SeededCloud } from '../../tools/moto/seed.ts';
 import { CREDENTIALS, type Emulator, REGION, startEmulator } from '../aws/emulator.ts';
 import type { ApiServerAccess } from '../kube/apiserver.ts';
@@ -112,6 +112,7 @@ describe('the controller', () => {
 
   it('fences a silent node once its Lease has aged, and not before', async () => {
     await served();
+    await two.report({ neighbours: [{ name: 'server1', state: 'notSeen' }] });
     const before = (await controller.api.get(leases, namespace, 'server1'))!; // renewed a moment ago
     await one.silence();
     const silentMs = performance.now();
@@ -121,6 +122,40 @@ describe('the controller', () => {
     expect((await controller.api.get(leases, namespace, 'server1'))?.transitions).toBe(before.transitions + 1);
     expect((await group()).status?.move).toMatchObject({ reason: 'NodeLost', proof: 'LeaseExpired' });
     expect(reasons()).toContain('Fenced');
+  });
+
+  it('leaves a silent node alone for as long as another sees it on the shared disk', async () => {
+    await served();
+    await two.report({ neighbours: [{ name: 'server1', state: 'seen' }] });
+    await one.silence();
+    await soon(async () => expect(ready(await group())).toMatchObject({ status: 'True', reason: 'SeenOnDisk' }));
+    const aged = async () => (await controller.api.get(leases, namespace, 'server1'))!; // it was renewed before
+    await soon(
+      async () => expect(Date.now() - Date.parse((await aged()).renewTime ?? '')).toBeGreaterThan(6_000),
+      20_000,
+    );
+    expect((await aged()).holder).toBe('server1');
+    expect((await group()).status).toMatchObject({ activeNode: 'server1', assignment: { epoch: 1 } });
+    // Now it does not any more.
+    await two.report({ neighbours: [{ name: 'server1', state: 'notSeen' }] });
+    await soon(async () => expect((await group()).status?.assignment).toMatchObject({ node: 'server2', epoch: 2 }));
+    expect((await group()).status?.assignment?.basis.earlier).toMatchObject([{ epoch: 1, node: 'server1' }]);
+  }, 40_000);
+
+  it('says on a node that it is shared by groups with and without a second channel', async () => {
+    await served();
+    await apply('FailoverGroup', 'plain', {
+      nodes: ['server1'],
+      sharedDisk: { mountPath: '/mnt/other', heartbeat: false },
+      process: { command: ['/bin/x'], user: 'x' },
+    });
+    await soon(async () => {
+      const { status } = (await controller.api.get(failoverNodes, namespace, 'server1'))!; // applied before every test
+      expect(status?.conditions.find(({ type }) => type === 'MixedChannels')?.message).toMatch(
+        /\(g\) and without \(plain\)/,
+      );
+    });
+    await soon(async () => expect(reasons()).toContain('MixedChannels'));
   });
 
   it('tells of every restart in place, with how the process ended', async () => {
@@ -137,6 +172,7 @@ describe('the controller', () => {
 
   it('makes a Lease anew that was removed by force, held by nobody, and lets it age for as long as its node may run', async () => {
     await served();
+    await two.report({ neighbours: [{ name: 'server1', state: 'notSeen' }] });
     await one.silence();
     const timing = { renewEvery: '300ms', fenceAfter: '4s', killWithin: '200ms', takeoverAfter: '6s' };
     await apply('FailoverNode', 'server1', { instanceId: cloud.server1.instanceId, timing });
