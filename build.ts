@@ -64,9 +64,8 @@ interface Stamp {
 async function isFresh(): Promise<boolean> {
   try {
     const { beganMs, inputs } = JSON.parse(await readFile(STAMP, 'utf8')) as Stamp; // our own file
-    const outputs = Object.keys(PROGRAMS).map((name) => stat(join(TOP, 'dist', `${name}.mjs`)));
+    await Promise.all(Object.keys(PROGRAMS).map((name) => stat(join(TOP, 'dist', `${name}.mjs`))));
     const read = await Promise.all(inputs.map((input) => stat(join(TOP, input))));
-    await Promise.all(outputs);
     return read.every(({ mtimeMs }) => mtimeMs < beganMs);
   } catch {
     return false; // one is missing
