@@ -1,3 +1,4 @@
+import { EC2Client, ModifyInstanceAttributeCommand } from '@aws-sdk/client-ec2';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { conditionOf, readyOf, VIP } from '../../sandbox/cluster.ts';
 import { type S3, startS3 } from '../../sandbox/s3.ts';
@@ -71,4 +72,62 @@ describe('fencing by EC2', () => {
     await backAgain(node);
     expect(await epoch(), 'it does not go back by itself').toBe(before + 1);
   });
+
+  it('never has two writers when a whole server stands still, and nothing of it goes on afterwards', async () => {
+    const { cluster } = article();
+    const [node, before] = [await active(), await epoch()];
+    await write('before the standstill');
+    const stopped = cluster.sandbox
+      .server(node)
+      .processes()
+      .map(({ pid }) => pid);
+    for (const pid of stopped) process.kill(pid, 'SIGSTOP');
+    const group = await cluster.untilServed(90_000, { node: other(node), above: before });
+    expect(group.status?.move).toMatchObject({ proof: 'InstanceStopped', from: node });
+    await write('after the standstill');
+    // What is left of it would go on now; the fixture looks for a second MinIO all the time.
+    const left = cluster.sandbox
+      .server(node)
+      .processes()
+      .filter(({ pid }) => stopped.includes(pid));
+    for (const { pid } of left) process.kill(pid, 'SIGCONT');
+    expect(left, 'nothing of it is left').toEqual([]);
+    await nothingIsLost();
+    await backAgain(node);
+  });
+
+  it('holds a lost server that may not be stopped, as it said beforehand, until the protection is off', async () => {
+    const { cluster } = article();
+    const [node, before] = [await active(), await epoch()];
+    const id = cluster.sandbox.ids[node].instanceId;
+    await protect(id, true);
+    // Whoever leads next asks anew.
+    await cluster.sandbox.controller.kill();
+    await cluster.until('the warning', 60_000, async () => {
+      const condition = conditionOf(await cluster.group(), 'FencingReady');
+      return condition?.reason === 'StopProtected' || (condition?.message ?? false);
+    });
+    await cluster.sandbox.server(node).powerCut();
+    const command = `aws ec2 stop-instances --instance-ids ${id} --force --skip-os-shutdown --region us-east-1`;
+    await cluster.until('it is held', 60_000, async () => {
+      const ready = readyOf(await cluster.group());
+      return (ready?.reason === 'InstanceNotStopped' && ready.message.includes(command)) || (ready?.message ?? false);
+    });
+    expect(await epoch()).toBe(before);
+    await protect(id, false);
+    await cluster.untilServed(90_000, { node: other(node), above: before });
+    await nothingIsLost();
+    await backAgain(node);
+  });
+
+  async function protect(instanceId: string, on: boolean): Promise<void> {
+    const { sandbox } = article().cluster;
+    const client = new EC2Client({
+      region: sandbox.ids.region,
+      endpoint: sandbox.awsEndpoint,
+      credentials: { accessKeyId: 'sandbox', secretAccessKey: 'sandbox' },
+    });
+    await client.send(new ModifyInstanceAttributeCommand({ InstanceId: instanceId, DisableApiStop: { Value: on } }));
+    client.destroy();
+  }
 });
