@@ -10,8 +10,11 @@ export interface Sample {
   readonly samples: number;
   /** The longest time between two of them. */
   readonly longestMs: number;
-  /** A pid as the sandbox sees it, and the pid namespace, which is its server's. */
-  readonly running: readonly { readonly pid: number; readonly namespace: string }[];
+  /**
+   * A pid as the sandbox sees it, and the pid namespace, which is its server's. One that SIGKILL is ending does not
+   * count: it runs nothing of its own any more, though it may take long to go. One that is stopped (SIGSTOP) counts.
+   */
+  readonly running: readonly { readonly pid: number; readonly namespace: string; readonly stopped: boolean }[];
 }
 
 /** Two servers at once: what must never be. */
