@@ -15,7 +15,7 @@ beforeEach(async () => {
   reached = 0;
   server = createServer((_, res) => {
     reached += 1;
-    res.end('<ok/>');
+    res.end(`<ok>${reached}</ok>`);
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
   target = `http://127.0.0.1:${(server.address() as AddressInfo).port}`; // listening on TCP
@@ -60,6 +60,17 @@ test('a lost reply has reached its target, a cut connection has not', async () =
   proxy.rule({ action: 'ReplaceRoute', fault: 'reset' });
   await expect(call('ReplaceRoute')).rejects.toThrow();
   expect(reached).toBe(1);
+});
+
+test('a stale answer is the one that the same call had before, of another call it is a true one', async () => {
+  const asked = async (action: string) => await (await call(action)).text();
+  expect(await asked('DescribeInstances')).toBe('<ok>1</ok>');
+  expect(await asked('DescribeInstances')).toBe('<ok>2</ok>');
+  proxy.rule({ action: '*', fault: 'stale', times: 3 });
+  expect(await asked('DescribeInstances')).toBe('<ok>2</ok>');
+  expect(await asked('DescribeRouteTables')).toBe('<ok>3</ok>');
+  expect(await asked('DescribeInstances')).toBe('<ok>2</ok>');
+  expect(await asked('DescribeInstances')).toBe('<ok>4</ok>');
 });
 
 test('a target that is gone is a cut connection, and the proxy lives on', async () => {

@@ -17,7 +17,9 @@ export type FaultKind =
   /** No answer, and the call is not forwarded. */
   | 'hang'
   /** Forwarded after `ms`. */
-  | 'delay';
+  | 'delay'
+  /** What the same call was answered the last time before; forwarded where it was never made. */
+  | 'stale';
 
 /** A fault for the next calls that fit. */
 export interface FaultRule {

@@ -35,13 +35,16 @@ interface World {
   readonly buckets: Buckets;
   readonly latencyMs: Map<string, number>;
   trace: TracedCall[];
+  /** By action and body. */
+  readonly answers: Map<string, Answer>;
 }
 
 const TRACE_LENGTH = 10_000;
+const ANSWERS_MAX = 1_000;
 
 /** Starts an HTTP proxy in front of the AWS emulator that makes calls fail as AWS and the network do. */
 export async function startFaultProxy(options: FaultProxyOptions): Promise<FaultProxy> {
-  const world: World = { rules: [], buckets: new Buckets(), latencyMs: new Map(), trace: [] };
+  const world: World = { rules: [], buckets: new Buckets(), latencyMs: new Map(), trace: [], answers: new Map() };
   const target = new URL(options.target);
   const agent = new Agent({ keepAlive: true });
   const stopped = new AbortController();
@@ -96,19 +99,29 @@ async function pass(
   const rule = ruleFor(world, action, body);
   remember(world, { atMs: performance.now(), action, body, fault: rule?.fault });
 
+  const call = `${action} ${body}`;
+  const before = world.answers.get(call);
+  const carry = async () => {
+    const answer = await forward(target, agent, req, body);
+    if (world.answers.size >= ANSWERS_MAX) world.answers.clear();
+    world.answers.set(call, answer);
+    return answer;
+  };
   if (rule === undefined) {
     const ms = world.latencyMs.get(action) ?? world.latencyMs.get('*') ?? 0;
     if (ms > 0) await delay(ms, undefined, { signal: stopped });
-    return await forward(target, agent, req, body, res);
+    return send(res, await carry());
   }
   const answer = answerOf(rule.fault, efs);
   if (answer !== undefined) return send(res, answer);
   switch (rule.fault) {
     case 'delay':
       await delay(rule.ms ?? 1000, undefined, { signal: stopped });
-      return await forward(target, agent, req, body, res);
+      return send(res, await carry());
+    case 'stale':
+      return send(res, before ?? (await carry()));
     case 'lostReply':
-      await forward(target, agent, req, body, undefined);
+      await carry();
       req.socket.destroy();
       return;
     case 'reset':
@@ -145,14 +158,8 @@ function remember(world: World, call: TracedCall): void {
   if (world.trace.length > TRACE_LENGTH) world.trace.shift();
 }
 
-/** Carries a call to the target and its answer back, or nowhere when `res` is undefined. */
-async function forward(
-  target: URL,
-  agent: Agent,
-  req: IncomingMessage,
-  body: string,
-  res: ServerResponse | undefined,
-): Promise<void> {
+/** Carries a call to the target. */
+async function forward(target: URL, agent: Agent, req: IncomingMessage, body: string): Promise<Answer> {
   const out = request({
     host: target.hostname,
     port: target.port,
@@ -164,13 +171,11 @@ async function forward(
   });
   out.end(body);
   const [answer] = (await once(out, 'response')) as [IncomingMessage]; // what node:http emits
-  const answerBody = await text(answer);
-  if (res === undefined) return;
-  send(res, {
+  return {
     status: answer.statusCode ?? 502,
     type: answer.headers['content-type'] ?? 'application/octet-stream',
-    body: answerBody,
-  });
+    body: await text(answer),
+  };
 }
 
 function send(res: ServerResponse, answer: Answer): void {
