@@ -2,14 +2,18 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Agent, request } from 'undici';
-import { type Daemon, run, startDaemon } from './run.ts';
+import { run, startDaemon } from './run.ts';
 import { API_PORT, CONTROL } from './topology.ts';
 
 /** etcd and kube-apiserver, nothing else: no controller-manager collects garbage or ends namespaces. */
 export interface ControlPlane {
   /** Resolves when the API server takes objects. */
   ready(): Promise<void>;
-  readonly etcd: Daemon;
+  readonly etcd: {
+    /** SIGKILL. What it has stored stays. */
+    kill(): Promise<void>;
+    start(): void;
+  };
   readonly apiserver: {
     /** SIGKILL. */
     kill(): Promise<void>;
@@ -43,20 +47,22 @@ const TOKEN_SECONDS = 24 * 3600;
 export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
   const { directory, logDirectory } = options;
   await mkdir(directory, { recursive: true });
-  const etcd = startDaemon({
-    name: 'etcd',
-    logFile: `${logDirectory}/etcd.log`,
-    command: [
-      options.etcd,
-      `--data-dir=${directory}/etcd`,
-      '--listen-client-urls=http://127.0.0.1:2379',
-      '--advertise-client-urls=http://127.0.0.1:2379',
-      '--listen-peer-urls=http://127.0.0.1:2380',
-      '--log-level=warn',
-      // It lies in memory and is gone with the sandbox: a sync buys nothing.
-      '--unsafe-no-fsync',
-    ],
-  });
+  const startEtcd = () =>
+    startDaemon({
+      name: 'etcd',
+      logFile: `${logDirectory}/etcd.log`,
+      command: [
+        options.etcd,
+        `--data-dir=${directory}/etcd`,
+        '--listen-client-urls=http://127.0.0.1:2379',
+        '--advertise-client-urls=http://127.0.0.1:2379',
+        '--listen-peer-urls=http://127.0.0.1:2380',
+        '--log-level=warn',
+        // It lies in memory and is gone with the sandbox: a sync buys nothing.
+        '--unsafe-no-fsync',
+      ],
+    });
+  let etcd = startEtcd();
   await makeKeys(directory, options.addresses);
   const adminToken = randomBytes(24).toString('hex');
   await writeFile(`${directory}/tokens.csv`, `${adminToken},admin,admin,"system:masters"\n`, { mode: 0o600 });
@@ -106,7 +112,15 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   };
 
   return {
-    etcd,
+    etcd: {
+      kill: async () => {
+        etcd.kill('SIGKILL');
+        await etcd.exited;
+      },
+      start: () => {
+        etcd = startEtcd();
+      },
+    },
     caPem,
     adminToken,
     call,

@@ -25,6 +25,11 @@ export interface InsideApi {
   stopController(): Promise<void>;
   killController(signal: NodeJS.Signals): Promise<void>;
   controllerPid(): Promise<number | null>;
+  startSecondController(): Promise<void>;
+  stopSecondController(): Promise<void>;
+
+  killEtcd(): Promise<void>;
+  startEtcd(): Promise<void>;
 
   killApiserver(): Promise<void>;
   startApiserver(): Promise<void>;
@@ -42,6 +47,9 @@ export interface StartOptions {
   readonly device: string;
   /** The cgroup v2 directory that has one for each server. */
   readonly cgroups: string | null;
+  readonly movableClocks: boolean;
+  /** How often the controller reads every route; null: its default. */
+  readonly resync: string | null;
   readonly tools: {
     readonly etcd: string;
     readonly apiserver: string;

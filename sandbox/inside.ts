@@ -6,6 +6,7 @@ import type { Log } from '../src/base/log.ts';
 import { type SeededCloud, seedCloud } from '../tools/moto/seed.ts';
 import { startMoto } from '../tools/moto/server.ts';
 import { followChanges } from './changes.ts';
+import { CONTROLLER_STATE, type Controller, makeController } from './controller.ts';
 import { type ControlPlane, kubeconfig, startControlPlane } from './controlplane.ts';
 import { type DataPlane, makeDataPlane } from './dataplane.ts';
 import { attachDisk, detachDisk, makeDisk, setDiskFault } from './disk.ts';
@@ -14,7 +15,7 @@ import { makeHypervisor } from './hypervisor.ts';
 import { AGENT_PROGRAM, INSIDE, type InsideApi, type StartOptions } from './inside-api.ts';
 import { inNetwork, linkHost, makeRouter, plugIn } from './network.ts';
 import { type Served, serve } from './rpc.ts';
-import { type Daemon, run, startDaemon, tryRun } from './run.ts';
+import { run, startDaemon, tryRun } from './run.ts';
 import { makeServer, type Server, stateDirectory } from './server.ts';
 import { type Step, stepper } from './steps.ts';
 import { API_PORT, AWS_PORT, CONTROL, type PlaceName, SERVERS, type ServerName, SITES } from './topology.ts';
@@ -30,6 +31,8 @@ const NAMESPACE = 'storage';
 const CONTROLLER_ACCOUNT = { namespace: 'pointsman-system', name: 'pointsman-controller' };
 
 const log = fileLog(`${INSIDE.logs}/sandbox.log`);
+/** See movable-clock.mjs. The agent's children inherit it. */
+const MOVABLE_CLOCK = ['env', 'NODE_OPTIONS=--import=/opt/pointsman/sandbox/movable-clock.mjs'];
 process.stdin.resume().on('end', () => process.exit(0)); // the launcher is gone
 
 await run(['mount', '-t', 'tmpfs', '-o', 'mode=0755', 'sandbox', '/run']);
@@ -45,6 +48,7 @@ function makeApi(): InsideApi {
   let dataPlane: DataPlane | undefined;
   let controlPlane: ControlPlane | undefined;
   let controller: Controller | undefined;
+  let secondController: Controller | undefined;
 
   const server = (name: ServerName) => there(servers.get(name), name);
   const apiserver = () => there(controlPlane, 'the API server').apiserver;
@@ -66,6 +70,7 @@ function makeApi(): InsideApi {
             minio: options.tools.minio,
             cgroups: options.cgroups ?? undefined,
             agent: [
+              ...(options.movableClocks ? MOVABLE_CLOCK : []),
               ...['/opt/pointsman/node_modules/node/bin/node', AGENT_PROGRAM],
               ...['--node', name, '--namespace', NAMESPACE, '--kubeconfig', '/etc/pointsman/kubeconfig'],
             ],
@@ -82,7 +87,8 @@ function makeApi(): InsideApi {
       void vpc;
       controlPlane = plane;
       dataPlane = await step('data plane, hypervisor', () => startEc2(cloud, servers, linked));
-      controller = makeController();
+      controller = makeController(CHECKOUT, 'controller', options.resync);
+      secondController = makeController(CHECKOUT, 'controller2', options.resync);
       return cloud.seeded;
     },
 
@@ -102,6 +108,11 @@ function makeApi(): InsideApi {
     stopController: async () => await there(controller, 'the controller').stop(),
     killController: async (signal) => there(controller, 'the controller').kill(signal),
     controllerPid: async () => there(controller, 'the controller').pid() ?? null,
+    startSecondController: async () => there(secondController, 'the second controller').start(),
+    stopSecondController: async () => await there(secondController, 'the second controller').stop(),
+
+    killEtcd: () => there(controlPlane, 'etcd').etcd.kill(),
+    startEtcd: async () => there(controlPlane, 'etcd').etcd.start(),
 
     killApiserver: () => apiserver().kill(),
     startApiserver: async () => {
@@ -190,8 +201,6 @@ async function logInAgent(plane: ControlPlane, name: ServerName): Promise<void> 
   // What the owner of the host allows.
   await writeFile(`${directory}/agent.yaml`, 'commands:\n  - /work/minio\nusers:\n  - minio\n');
 }
-
-const CONTROLLER_STATE = `${INSIDE.directory}/state/controller`;
 
 async function logInController(plane: ControlPlane): Promise<void> {
   await logIn(plane, CONTROLLER_STATE, CONTROLLER_STATE, CONTROLLER_ACCOUNT.namespace, CONTROLLER_ACCOUNT.name);
@@ -289,58 +298,6 @@ async function startMetadata(seeded: SeededCloud): Promise<void> {
     command: [...inNetwork('router'), NODE, `${CHECKOUT}/sandbox/metadata.ts`, file],
   });
   await untilSaid(logFile, 'listening');
-}
-
-interface Controller {
-  start(): void;
-  stop(): Promise<void>;
-  kill(signal: NodeJS.Signals): void;
-  pid(): number | undefined;
-}
-
-/** A Deployment restarts its containers; here too, until it is stopped. */
-const CONTROLLER_RESTART_MS = 200;
-
-function makeController(): Controller {
-  let daemon: Daemon | undefined;
-  let wanted = false;
-  const keep = () => {
-    if (!wanted || daemon !== undefined) return;
-    const started = startDaemon({
-      name: 'controller',
-      logFile: `${INSIDE.logs}/controller.log`,
-      // nsenter without a pid namespace becomes what it starts: the pid is the controller's.
-      command: [...inNetwork('controller'), NODE, `${CHECKOUT}/dist/controller.mjs`],
-      cwd: CONTROLLER_STATE,
-      env: {
-        PATH: process.env['PATH'],
-        HOME: CONTROLLER_STATE,
-        KUBECONFIG: `${CONTROLLER_STATE}/kubeconfig`,
-        AWS_REGION: 'us-east-1',
-        AWS_ENDPOINT_URL: `http://${CONTROL.aws}:${AWS_PORT}`,
-        AWS_ACCESS_KEY_ID: 'controller',
-        AWS_SECRET_ACCESS_KEY: 'controller',
-        AWS_EC2_METADATA_DISABLED: 'true',
-      },
-    });
-    daemon = started;
-    void started.exited.then(() => {
-      daemon = undefined;
-      setTimeout(keep, CONTROLLER_RESTART_MS);
-    });
-  };
-  return {
-    start: () => {
-      wanted = true;
-      keep();
-    },
-    stop: async () => {
-      wanted = false;
-      await daemon?.stop();
-    },
-    kill: (signal) => daemon?.kill(signal),
-    pid: () => daemon?.pid,
-  };
 }
 
 async function untilSaid(logFile: string, word: string): Promise<void> {

@@ -57,6 +57,14 @@ export interface Sandbox {
     /** It is started again, as a Deployment would. */
     kill(signal?: NodeJS.Signals): Promise<void>;
     log(lines?: number): string;
+    /** A second replica, which stands by until the first no longer leads. */
+    startSecond(): Promise<void>;
+    stopSecond(): Promise<void>;
+  };
+  readonly etcd: {
+    kill(): Promise<void>;
+    /** With all that was stored. */
+    start(): Promise<void>;
   };
   readonly apiserver: {
     kill(): Promise<void>;
@@ -124,6 +132,10 @@ export interface SandboxOptions {
   readonly programs?: boolean;
   /** The shared disk can be made to fail; its type is then `fuse.faultydisk`. Default: false. */
   readonly faultyDisk?: boolean;
+  /** The agents' wall clocks can be set, see movable-clock.mjs. Default: false. */
+  readonly movableClocks?: boolean;
+  /** How often the controller reads every route (`POINTSMAN_RESYNC`). */
+  readonly resync?: string;
 }
 
 const HERE = dirname(fileURLToPath(import.meta.url));
@@ -132,6 +144,8 @@ export async function startSandbox({
   onProgress = () => {},
   programs = true,
   faultyDisk = false,
+  movableClocks = false,
+  resync,
 }: SandboxOptions = {}): Promise<Sandbox> {
   const step = stepper(onProgress);
   const [etcd, apiserver, kubectl, minio] = await Promise.all(
@@ -152,7 +166,15 @@ export async function startSandbox({
     const { sandbox: address, prefixLength } = hostLinkAddresses(n);
     const tools = { etcd: etcd!, apiserver: apiserver!, kubectl: kubectl!, minio: minio!, faultydisk }; // four were asked for
     const [ids] = await Promise.all([
-      inside.call.start({ address, prefixLength, device: 'host0', tools, cgroups }),
+      inside.call.start({
+        address,
+        prefixLength,
+        device: 'host0',
+        tools,
+        cgroups,
+        movableClocks,
+        resync: resync ?? null,
+      }),
       ...(programs ? [step('build the programs', build, { limitMs: 120_000 })] : []),
     ]);
     if (programs) {
@@ -227,7 +249,10 @@ function makeSandbox({ child, pid, root, device, address, inside, ids, kubectl }
       stop: () => call.stopController(),
       kill: (signal = 'SIGKILL') => call.killController(signal),
       log: (lines) => tailOf(logFile('controller'), lines),
+      startSecond: () => call.startSecondController(),
+      stopSecond: () => call.stopSecondController(),
     },
+    etcd: { kill: () => call.killEtcd(), start: () => call.startEtcd() },
     apiserver: {
       kill: () => call.killApiserver(),
       start: () => call.startApiserver(),
