@@ -127,6 +127,8 @@ export function makeServer(options: ServerOptions): Server {
   const killAgent = (signal: NodeJS.Signals) => {
     const pid = agentPid();
     if (pid !== undefined) kill(pid, signal);
+    // nsenter stops itself when its child is stopped, and would neither go on with it nor bury it.
+    if (signal !== 'SIGSTOP') agent?.kill('SIGCONT');
   };
 
   return {
