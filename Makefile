@@ -4,7 +4,7 @@ SHELL := /bin/bash
 NODE := node_modules/.bin/node
 INSTALLED := node_modules/.package-lock.json
 
-.PHONY: help demo test check crds bundle image tools shell bench sim walk clean
+.PHONY: help demo test check crds bundle image tools shell bench sim walk chaos clean
 
 help:
 	@echo 'make demo         the cluster of the article on this machine, played through; KEEP=1 leaves it running'
@@ -15,6 +15,7 @@ help:
 	@echo 'make bench        outages as a client sees them, as ratios'
 	@echo 'make sim          the protocol under faults, simulated: SEEDS=1000 from FROM=1 on JOBS=1 cores'
 	@echo 'make walk         small worlds in every order, minutes; STORIES=1: what goes wrong without each rule'
+	@echo 'make chaos        random faults on the sandbox: MINUTES=30 SEED=1 POLICY=Lease|Instance HEARTBEAT=true|false'
 	@echo 'make crds         write manifests/crds and docs/conditions.md from src/crds'
 	@echo 'make bundle       write dist/*.mjs, the programs'
 	@echo 'make image        the image of the controller; IMAGE=name:tag, BUILDER=docker'
@@ -61,6 +62,9 @@ sim: $(INSTALLED)
 
 walk: $(INSTALLED)
 	@$(NODE) --max-old-space-size=6000 test/walk/main.ts $(if $(STORIES),--stories)
+
+chaos: $(INSTALLED) tools
+	@MINUTES='$(MINUTES)' SEED='$(SEED)' POLICY='$(POLICY)' HEARTBEAT='$(HEARTBEAT)' $(NODE) sandbox/chaos/main.ts
 
 $(INSTALLED): package.json package-lock.json
 	@command -v npm >/dev/null || { echo 'Cannot install: npm is missing; apt-get install nodejs npm' >&2; exit 1; }
