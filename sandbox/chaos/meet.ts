@@ -23,7 +23,7 @@ const READ_LIMIT_MS = 60_000;
 
 /** One fault by itself, from a well world to a well world. @throws when it does not become well again */
 export async function meet(world: World, fault: Fault): Promise<Spell> {
-  const before = await world.well(WELL_LIMIT_MS);
+  const before = await world.served(WELL_LIMIT_MS);
   const fromMs = monotonicMs();
   const mend = await fault.begin(world, before);
   try {

@@ -1,7 +1,8 @@
+import { readyOf } from '../../cluster.ts';
 import type { DiskFault } from '../../disk.ts';
 import type { Link } from '../../sandbox.ts';
 import { type Fault, forMs, servedElsewhere } from '../fault.ts';
-import type { Situation } from '../world.ts';
+import type { Situation, World } from '../world.ts';
 
 /** Longer than `takeoverAfter`. */
 const LONG_MS = 10_000;
@@ -54,7 +55,7 @@ export const DISKS: readonly Fault[] = [
   disk('stale', 'stale', ['active'], 'DiskMonitor (2 × 1 s) + takeoverAfter (unsettled) + start'),
   disk('takes what is written and never says so', 'mute', ['active'], 'as hung'),
   disk('holds even the killed, and writes late', 'stuck', ['active'], 'until it is over + start', forMs(8_000)),
-  disk('slow', 'slow', ['active'], 'none', forMs(3_000)),
+  disk('slow', 'slow', ['active'], 'until it is over', forMs(3_000)),
   disk('hung on both servers', 'hang', ['active', 'other'], 'until it is over + start', forMs(8_000)),
   disk('failing on both servers', 'fail', ['active', 'other'], 'until it is over + start', forMs(6_000)),
   disk('full on both servers', 'full', ['active', 'other'], 'until it is over + start', forMs(6_000)),
@@ -76,6 +77,17 @@ function cut(name: string, links: (before: Situation) => Link[]): Fault {
   };
 }
 
+/** Where the other server was itself left because of its disk a few minutes ago, nothing is moved to and fro. */
+async function servedElsewhereOrHeld({ cluster }: World, { other, epoch }: Situation): Promise<void> {
+  await cluster.until('the group served elsewhere, or held', 90_000, async () => {
+    const group = await cluster.group();
+    const ready = readyOf(group);
+    if (ready?.reason === 'DiskFailedEverywhere') return true;
+    const moved = group.status?.activeNode === other && (group.status.assignment?.epoch ?? 0) > epoch;
+    return (moved && ready?.status === 'True') || `${ready?.reason}: ${ready?.message}`;
+  });
+}
+
 const SLOW_MS = 20;
 
 function disk(
@@ -83,7 +95,7 @@ function disk(
   fault: DiskFault,
   where: readonly ('active' | 'other')[],
   sum: string,
-  lasts: Fault['lasts'] = servedElsewhere,
+  lasts: Fault['lasts'] = servedElsewhereOrHeld,
 ): Fault {
   return {
     name: `disk ${how}`,
