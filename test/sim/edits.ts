@@ -11,6 +11,8 @@ export interface Edit {
   readonly instead: string;
 }
 
+const CHANNEL = 'src/agent/groupchannel.ts';
+
 /**
  * The rules that are switched off in the very lines that keep them; the source knows nothing of it. An edit whose line is
  * not there any more is an error, so that no rule is ever thought to be off that is not.
@@ -25,14 +27,14 @@ export const EDITS: Readonly<Partial<Record<Rule, readonly Edit[]>>> = {
     ),
     edit(
       'src/decide/agent.ts',
-      'return incarnation !== undefined && assignment.incarnation < incarnation ? assignment.epoch : undefined;',
+      'if (incarnation !== undefined && assignment.incarnation < incarnation) return assignment.epoch;',
       'return undefined;',
     ),
   ],
   'a silent shim is killed': [
-    edit('src/agent/process.ts', "await kill('no shim of an earlier agent answers');", ''),
-    edit('src/agent/process.ts', "await kill(describeError(error), 'Lost');", ''),
-    edit('src/agent/process.ts', "if (must) await kill(refused, 'Lost');", ''),
+    edit('src/agent/process.ts', "await killed('no shim of an earlier agent answers');", ''),
+    edit('src/agent/process.ts', 'await killed(describeError(error));', ''),
+    edit('src/agent/process.ts', 'if (must) await killed(refused);', ''),
   ],
   'the GET': [edit('src/decide/agent.ts', 'if (same && sinceGap) return undefined;', 'return undefined;')],
   'the gap': [
@@ -44,6 +46,66 @@ export const EDITS: Readonly<Partial<Record<Rule, readonly Edit[]>>> = {
   ],
   'the deadline test': [
     edit('src/decide/agent.ts', 'if (now.ms < deadline.untilMs) return undefined;', 'return undefined;'),
+  ],
+  'the gate': [edit(CHANNEL, 'const gate = judgeGate(asked, sights, round);', "const gate = { state: 'passed' };")],
+  'every other node': [
+    edit(
+      CHANNEL,
+      'const reads = await options.disk(on.path).readOthers(group, othersOf(assignment, node), limitMs, mountOf(on));',
+      'const reads = (await options.disk(on.path).readOthers(group, othersOf(assignment, node), limitMs, mountOf(on))).slice(0, 1);',
+    ),
+    edit(CHANNEL, 'others: othersOf(assignment, node),', 'others: [],'),
+    edit(
+      CHANNEL,
+      'const obstacle = tickObstacle(read, othersOf(assignment, node), epoch);',
+      'const obstacle = tickObstacle(read, [], epoch);',
+    ),
+  ],
+  "the file's own number": [
+    edit(
+      'src/decide/channel.ts',
+      "const mustAgeMs = found.kind === 'record' ? found.record.takeoverAfterSeconds * 1000 : fallbackMs;",
+      'const mustAgeMs = fallbackMs;',
+    ),
+  ],
+  'age at the gate': [
+    edit('src/decide/channel.ts', 'if (round.answeredMs >= untilMs) return undefined;', 'return undefined;'),
+  ],
+  'ended only at an end': [
+    edit(
+      CHANNEL,
+      "await write((now) => ({ ...now, state: now.state === 'running' ? 'idle' : now.state }), on, timing, limitMs());",
+      "await write((now) => ({ ...now, state: 'ended', ended: now.epoch }), on, timing, limitMs());",
+    ),
+    edit(
+      CHANNEL,
+      'if (now.ended >= epoch) throw new Error(`Cannot say that epoch $'.concat('{epoch} runs: it has ended here`);'),
+      '',
+    ),
+  ],
+  'no claim or epoch at or above': [
+    edit(
+      'src/decide/channel.ts',
+      'if (highestOf(read.record) >= epoch) return `$'.concat(
+        '{node} has claimed epoch $',
+        '{highestOf(read.record)}`;',
+      ),
+      '',
+    ),
+  ],
+  'deadline from the start of the tick': [
+    edit(
+      CHANNEL,
+      'options.onExtended(epoch, startedMs + Math.min(carried.fenceAfterMs, options.timing().fenceAfterMs));',
+      'options.onExtended(epoch, clock.nowMs() + Math.min(carried.fenceAfterMs, options.timing().fenceAfterMs));',
+    ),
+  ],
+  "the gate's round after the claim": [
+    edit(
+      'src/decide/channel.ts',
+      "if (round === undefined || round.startedMs < Math.max(claimedMs, notBeforeMs)) return { state: 'unread' };",
+      "if (round === undefined) return { state: 'unread' };",
+    ),
   ],
   'n above the highest ended': [
     edit('src/decide/agent.ts', 'if (epoch > record.ended) return undefined;', 'return undefined;'),

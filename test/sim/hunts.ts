@@ -1,6 +1,9 @@
 import { CALM, type FaultName, type Profile, SHORTEST } from './faults.ts';
 import type { Rule } from './rules.ts';
 
+const BEATING = { shape: { nodes: 2, groups: [{ name: 'group', heartbeat: true }] } };
+const BEATING_THREE = { shape: { nodes: 3, groups: [{ name: 'group', heartbeat: true }] } };
+
 /** For each rule the faults among which its absence shows soonest. One without an entry is hunted by all faults. */
 export const HUNTS: Readonly<Partial<Record<Rule, Profile>>> = {
   'assignment by resourceVersion': {
@@ -56,6 +59,52 @@ export const HUNTS: Readonly<Partial<Record<Rule, Profile>>> = {
     spellMs: [6_000, 12_000],
   },
   'a missing Lease is no proof': among(['Lease is deleted'], 3_000),
+  'the gate': { ...among(['a way is cut', 'files are unreadable'], 3_000), ...BEATING, spellMs: [8_000, 20_000] },
+  'every other node': {
+    ...among(['a way is cut', 'files are unreadable', 'controller is killed'], 2_500),
+    ...BEATING_THREE,
+    spellMs: [8_000, 20_000],
+  },
+  "the file's own number": {
+    ...among(['a cut with new timing', 'files are unreadable'], 3_000),
+    ...BEATING,
+    spellMs: [8_000, 20_000],
+  },
+  'age at the gate': {
+    ...among(['a way is cut', 'files are unreadable'], 3_000),
+    ...BEATING,
+    spellMs: [8_000, 20_000],
+  },
+  'ended only at an end': {
+    ...among(['a way is cut', 'process ends', 'files are unreadable', 'disk is slow'], 1_500),
+    ...BEATING,
+    spellMs: [4_000, 15_000],
+  },
+  'n above the highest ended': {
+    ...among(['a way is cut', 'files are unreadable', 'agent is killed', 'disk is slow'], 1_500),
+    ...BEATING,
+    spellMs: [4_000, 15_000],
+  },
+  'a beat never there before': {
+    ...among(['a way is cut', 'disk is slow', 'files are unreadable'], 2_000),
+    ...BEATING,
+    spellMs: [6_000, 15_000],
+  },
+  'no claim or epoch at or above': {
+    ...among(['a way is cut', 'disk is slow', 'files are unreadable'], 2_000),
+    ...BEATING,
+    spellMs: [6_000, 20_000],
+  },
+  'deadline from the start of the tick': {
+    ...among(['a way is cut', 'disk is slow', 'files are unreadable'], 2_000),
+    ...BEATING,
+    spellMs: [6_000, 20_000],
+  },
+  "the gate's round after the claim": {
+    ...among(['a way is cut', 'disk is slow', 'files are unreadable'], 2_000),
+    ...BEATING,
+    spellMs: [6_000, 20_000],
+  },
 };
 
 function among(names: readonly FaultName[], everyMs: number): Profile {

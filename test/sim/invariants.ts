@@ -3,7 +3,7 @@ import type { Raw } from './apiserver.ts';
 import type { Landing } from './disk.ts';
 import type { Machine } from './machine.ts';
 import type { Process } from './process.ts';
-import { addressOf } from './shape.ts';
+import { addressOf, type Shape } from './shape.ts';
 
 /** Which of docs/protocol.md, "What must be tested, always", and what was seen. */
 export interface Violation {
@@ -32,8 +32,14 @@ export class Invariants {
   readonly #machines: readonly Machine[];
   readonly #writing: Process[] = [];
 
-  constructor(machines: readonly Machine[]) {
+  /** Whether a node says, by its report or its Lease, that a disk has not taken what it wrote. */
+  isUnsettled: (group: string, node: string) => boolean = () => false;
+  /** The groups with a second channel. */
+  readonly #beats: ReadonlySet<string>;
+
+  constructor(machines: readonly Machine[], { groups }: Shape) {
     this.#machines = machines;
+    this.#beats = new Set(groups.flatMap(({ name, heartbeat }) => (heartbeat ? [name] : [])));
   }
 
   /** Two of one group that can write the disk at this moment. */
@@ -80,6 +86,8 @@ export class Invariants {
     holders.set(epoch, holder);
     if (holder !== machine.name)
       this.#found('epochs', `epoch ${epoch} of ${group} runs on ${machine.name} and ran on ${holder}`);
+    // With a second channel the fence alone ends nothing: the gate does, and whoever starts has passed it.
+    for (const old of this.#machines) if (old !== machine && this.#beats.has(group)) this.#address(group, old, epoch);
   }
 
   /** A write of a group's status. */
@@ -101,7 +109,8 @@ export class Invariants {
       this.#found('epochs', `epoch ${is.epoch} was assigned to ${is.node} after ${history.highest}`);
     if (was !== undefined) {
       for (let epoch = was.epoch; epoch < is.epoch; epoch += 1) {
-        if (!history.proofs.has(epoch)) history.proofs.set(epoch, proofOf(status?.move));
+        if (!history.proofs.has(epoch))
+          history.proofs.set(epoch, proofOf(status?.move, this.isUnsettled(group, was.node)));
       }
     }
     history.highest = is.epoch;
@@ -111,12 +120,19 @@ export class Invariants {
   #addresses(group: string, was: Assignment | undefined, is: Assignment): void {
     const { proofs } = this.#of(group);
     const old = this.#machines.find(({ name }) => name === was?.node && name !== is.node);
-    if (old === undefined || !old.up || old.actor.stopped) return;
+    if (old === undefined) return;
+    if (this.#beats.has(group) && proofs.get(is.epoch - 1) === 'LeaseExpired') return; // looked at when it starts
+    this.#address(group, old, is.epoch);
+  }
+
+  #address(group: string, old: Machine, epoch: number): void {
+    if (!old.up || old.actor.stopped) return;
+    const { proofs } = this.#of(group);
     if ([...old.processes].some((process) => process.group === group && isExcused(process, proofs))) return;
     const address = addressOf(group);
     const untilMs = old.addresses.get(address) ?? 0;
     if (untilMs <= old.time.nowMs) return;
-    const message = `${address} is on ${old.name} for ${Math.round(untilMs - old.time.nowMs)} ms more, and ${is.node} has epoch ${is.epoch}`;
+    const message = `${address} is on ${old.name} for ${Math.round(untilMs - old.time.nowMs)} ms more, and epoch ${epoch} is another node's`;
     this.#found('address of a superseded node', message);
   }
 
@@ -155,7 +171,7 @@ function isExcused(process: Process, proofs: ReadonlyMap<number, string>): boole
 /** A release whose end the disk did not take, which was given its time: a write that a kernel holds may land later. */
 const UNSETTLED = 'an unsettled end';
 
-function proofOf(move: Move | undefined): string {
+function proofOf(move: Move | undefined, unsettled: boolean): string {
   if (move?.proof === undefined) return 'nothing';
-  return move.proof !== 'LeaseExpired' && move.message.includes('did not take') ? UNSETTLED : move.proof;
+  return unsettled && (move.proof === 'Released' || move.proof === 'Rejoined') ? UNSETTLED : move.proof;
 }

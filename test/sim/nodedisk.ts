@@ -54,7 +54,8 @@ export function createDisk(machine: Machine, agent: Actor, clock: Clock): Return
       }),
     writeOwn: (group, record, limitMs) => {
       beats += 1;
-      const content = { ...record, beat: `${mark}-${beats}` };
+      const beat = machine.broken('a beat never there before') ? mark : `${mark}-${beats}`;
+      const content = { ...record, beat };
       return machine.lanes.channel.ask(agent, clock, limitMs, (done: () => void) =>
         machine.files.write(group, content, done),
       );

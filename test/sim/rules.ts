@@ -35,6 +35,15 @@ export const RULES = {
   'the deadline test': 'a process is started when the deadline has passed',
   'n above the highest ended': 'an epoch that has ended here may be started again',
   'ended kept': 'a node that restarts its agent does not know which epochs it has ended',
+  'the gate': 'a new holder starts as soon as it is assigned',
+  'every other node': 'only one other node is asked, at the gate and by a tick',
+  "the file's own number": 'a file ages by the number that the gate goes by itself',
+  'age at the gate': 'a file that can be read is good enough for the gate',
+  'ended only at an end': 'a node whose process has died writes that the epoch has ended',
+  'a beat never there before': 'every record of one agent has the same beat',
+  'no claim or epoch at or above': 'a tick does not mind what the others claim',
+  'deadline from the start of the tick': 'a deadline counts from the end of a tick',
+  "the gate's round after the claim": 'what was read before the claim is good enough for the gate',
   finality: 'a shim takes a later deadline after the old one has passed',
 } as const;
 export type Rule = keyof typeof RULES;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { CALM } from './faults.ts';
-import { ONE_GROUP, type Shape } from './shape.ts';
+import { API_AWAY, CALM } from './faults.ts';
+import { allBeat, ONE_GROUP, type Shape, shapeFrom } from './shape.ts';
 import { type Run, type RunOptions, run } from './world.ts';
 
 /** About twenty seconds of them on a quiet machine. `make sim SEEDS=…` runs more. */
@@ -48,6 +48,12 @@ describe('the simulator', () => {
       const { violation, epochs } = await run({ seed, profile: CALM });
       expect(violation, `seed ${seed}`).toBeUndefined();
       expect(epochs).toBe(1);
+    }
+  });
+
+  test('loses nobody and stops nothing while the API server is away and every group has a second channel', async () => {
+    for (let seed = 1; seed <= 5; seed += 1) {
+      await expectClean(seed, { profile: API_AWAY, shape: allBeat(shapeFrom(seed)), faultyMs: 60_000 });
     }
   });
 

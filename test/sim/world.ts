@@ -1,7 +1,9 @@
 import type { Log, LogFields } from '../../src/base/log.ts';
 import { durationMs } from '../../src/crds/duration.ts';
+import type { FailoverNodeStatus } from '../../src/crds/failovernode.ts';
 import { restartPauseMs } from '../../src/decide/agent.ts';
 import { CLOCK_DRIFT, servedWithinMs } from '../../src/decide/timing.ts';
+import { SETTLED_ANNOTATION } from '../../src/kube/resources.ts';
 import { ApiServer, type Raw } from './apiserver.ts';
 import { Chance } from './chance.ts';
 import { Controller } from './controller.ts';
@@ -106,8 +108,9 @@ export class World {
     this.controllers = [...Array(CONTROLLERS).keys()].map(
       (index) => new Controller({ ...shared, name: `controller${index + 1}`, onEnded }, rate()),
     );
-    this.invariants = new Invariants(this.machines);
+    this.invariants = new Invariants(this.machines, this.shape);
     for (const machine of this.machines) machine.onSpawn = (process) => this.invariants.spawned(process);
+    this.invariants.isUnsettled = (group, node) => this.#isUnsettled(group, node);
     this.disk.onLost = (write, last) => this.invariants.lostWrite(write, last);
     this.server.onWrite = (plural, before, after, writer) => this.#written(plural, before, after, writer);
   }
@@ -308,6 +311,14 @@ export class World {
       if (this.#options.told) this.#tellAssignment(before, after, writer);
     }
     if (plural === 'leases' && this.#options.told) this.#tellLease(before, after, writer);
+  }
+
+  #isUnsettled(group: string, node: string): boolean {
+    const lease = this.server.read('leases', NAMESPACE, node);
+    if ((lease?.metadata['annotations'] as Record<string, string> | undefined)?.[SETTLED_ANNOTATION] === 'false')
+      return true;
+    const status = this.server.read('failovernodes', NAMESPACE, node)?.['status'] as FailoverNodeStatus | undefined;
+    return status?.report?.groups.find(({ name }) => name === group)?.settled === false;
   }
 
   #tellAssignment(before: Raw | undefined, after: Raw | undefined, writer: string): void {
