@@ -71,7 +71,7 @@ export class Invariants {
     const { proofs } = this.#of(older.writer.group);
     const proof = proofs.get(older.writer.epoch);
     if (isExcused(older.writer, proofs)) return;
-    if (older.held && (proof === 'LeaseExpired' || proof === UNSETTLED)) return;
+    if (older.held && (proof === 'LeaseExpired' || proof === UNSETTLED || proof === ROLL_CALL)) return;
     const name = ({ writer: { actor, pid } }: Landing) => `${actor.name} (pid ${pid})`;
     const closed = `epoch ${older.writer.epoch} was closed by ${proof ?? 'nothing'}`;
     this.#found(
@@ -102,6 +102,9 @@ export class Invariants {
       // The status was deleted by hand, and made again from what a node reports.
       if (is.epoch < history.highest || (history.holders.get(is.epoch) ?? is.node) !== is.node)
         this.#found('epochs', `epoch ${is.epoch} of ${is.node} was made again; ${history.highest} was the highest`);
+      for (let epoch = history.highest; epoch > 0 && epoch < is.epoch; epoch -= 1) {
+        if (!history.proofs.has(epoch)) history.proofs.set(epoch, ROLL_CALL);
+      }
       history.highest = Math.max(history.highest, is.epoch);
       return;
     }
@@ -165,11 +168,15 @@ interface GroupHistory {
 
 /** By what the proof does not cover, if it is that proof. */
 function isExcused(process: Process, proofs: ReadonlyMap<number, string>): boolean {
-  return proofs.get(process.epoch) === 'LeaseExpired' && process.excuses.size > 0;
+  const proof = proofs.get(process.epoch);
+  return (proof === 'LeaseExpired' || proof === ROLL_CALL) && process.excuses.size > 0;
 }
 
 /** A release whose end the disk did not take, which was given its time: a write that a kernel holds may land later. */
 const UNSETTLED = 'an unsettled end';
+
+/** A status was lost, and every node has been heard or fenced; it covers what the weakest of these does. */
+const ROLL_CALL = 'a roll call';
 
 function proofOf(move: Move | undefined, unsettled: boolean): string {
   if (move?.proof === undefined) return 'nothing';
