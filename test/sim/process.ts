@@ -76,8 +76,10 @@ export class Process {
   #endWhenItCan(): void {
     if (!this.alive) return;
     const { machine } = this;
-    if (!machine.reachesDisk && machine.hangsInKernel) machine.whenDiskIsBack(() => this.#endWhenItCan());
-    else this.end('SIGKILL', null);
+    if (!machine.reachesDisk && machine.hangsInKernel) {
+      this.excuses.add('hangs in the kernel');
+      machine.whenDiskIsBack(() => this.#endWhenItCan());
+    } else this.end('SIGKILL', null);
   }
 
   /** By itself, or as it was asked to. */
