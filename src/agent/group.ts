@@ -147,6 +147,8 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
   /** Started under the lock, which does not say so yet. */
   let lockedEpoch: number | undefined;
   const underWay = { confirm: false, end: false, start: false, warm: false, settle: false };
+  /** Everything was ended, and nothing has been started since: whatever the plan says, nothing is served. */
+  let cleared = false;
   let wasWatched = false;
   let poked = false;
   let left = false;
@@ -298,6 +300,7 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
     const on = disk.mounted();
     if (run === undefined || incarnation === undefined || on === undefined) return;
     underWay.start = true;
+    cleared = false;
     startupFailed = false;
     try {
       // Written before the first spawn: from now on something may have been.
@@ -592,7 +595,7 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
 
   function placeAddresses(): void {
     const { all, held } = context.vips(name);
-    const serving = plan?.serving === true && !underWay.end;
+    const serving = plan?.serving === true && !underWay.end && !cleared;
     // Nothing was renewed by this agent yet. What an earlier one left there serves the process that it left running, and
     // goes by itself at the deadline it was put there with.
     if (deadline.untilMs === Number.NEGATIVE_INFINITY && process.view().state === 'running') return;
@@ -698,6 +701,8 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
     cutDeadline,
     kill: (why: string, cause: EndCause = 'Killed') => {
       deadline = NEVER;
+      // A start may still wait for its shim. That is refused, but until then it looks alive.
+      cleared = true;
       return process.kill(why, cause);
     },
     settle: async (otherBoot) => {
