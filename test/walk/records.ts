@@ -120,7 +120,8 @@ export function groupObject(number: number): FailoverGroup {
     },
     status: {
       diskId: DISK_ID,
-      ...(assignment === null ? {} : { assignment }),
+      // A group that is new says so; one that has neither has lost its status, which no step of a walk does.
+      ...(assignment === null ? { neverAssigned: true } : { assignment }),
       ...(move === null ? {} : { move }),
     },
   });
