@@ -61,7 +61,7 @@ sim: $(INSTALLED)
 	@$(NODE) test/sim/main.ts --seeds $(SEEDS) --from $(FROM) --jobs $(JOBS)
 
 walk: $(INSTALLED)
-	@$(NODE) --max-old-space-size=6000 test/walk/main.ts $(if $(STORIES),--stories)
+	@$(NODE) --max-old-space-size=6000 test/walk/main.ts $(if $(STORIES),--stories) $(if $(ONLY),'--only=$(ONLY)')
 
 chaos: $(INSTALLED) tools
 	@MINUTES='$(MINUTES)' SEED='$(SEED)' POLICY='$(POLICY)' HEARTBEAT='$(HEARTBEAT)' $(NODE) sandbox/chaos/main.ts
