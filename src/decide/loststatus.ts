@@ -2,7 +2,7 @@ import type { GroupReport } from '../crds/failovernode.ts';
 import { hasAged, isInTouch } from './fitness.ts';
 import { basisOf, nextEpoch, optional } from './move.ts';
 import type { Deed, GroupPlan } from './plan.ts';
-import { groupReportOf, type NodeSeen } from './seen.ts';
+import { type GroupSeen, groupReportOf, type NodeSeen } from './seen.ts';
 import type { Situation } from './situation.ts';
 
 /**
@@ -64,17 +64,42 @@ function answerOf(node: NodeSeen, call: string, situation: Situation): Answer {
   }
   const report = groupReportOf(node, name);
   const held = lease.holder !== '';
-  if (held && report?.rollCall === call && node.node?.status?.report?.incarnation === lease.incarnation)
-    return { node, state: 'answered', report };
+  const byInstance = seen.group.spec.fencing.policy === 'Instance';
+  if (held && report?.rollCall === call && node.node?.status?.report?.incarnation === lease.incarnation) {
+    // As after a move: a write of the dead process may still land, and is given its time.
+    const acceptedAtMs = (seen.unsettledSinceMs ?? now.ms) + lease.takeoverAfterMs;
+    if (!isUnsettled(report) || (!byInstance && now.ms >= acceptedAtMs)) return { node, state: 'answered', report };
+    return byInstance
+      ? wait('it has ended, but its disk did not take the end: bring its disk back, or reboot it')
+      : wait('it has ended, but its disk did not take the end', { lookAgainAtMs: acceptedAtMs });
+  }
   // An agent's Lease that nobody holds was fenced. One that was made anew held by nobody must age.
   if (!hasAged(node, now) && (held || lease.bootId === '')) {
     return wait('it has not answered yet', { lookAgainAtMs: lease.firstSeenMs + lease.takeoverAfterMs });
   }
   const seer = seen.nodes.find((other) => isInTouch(other, now) && sees(groupReportOf(other, name), node.name));
   if (seer) return wait(`it is out of touch with the API server and lives on the shared disk, by ${seer.name}`);
+  // Whose instance would have to be off is not known any more, and nothing else counts.
+  if (byInstance)
+    return wait(
+      'its Lease aged, which is no proof under fencing.policy Instance: bring it back; or see to it that its instance is off, and set spec.fencing.policy to Lease until the group is assigned',
+    );
   if (!held) return { node, state: 'out' };
   if (!deleting && !seen.nodes.some((other) => isInTouch(other, now))) return wait('its Lease aged, as all do');
   return wait('its Lease aged', { deed: { kind: 'Fence', node: node.name, resourceVersion: lease.resourceVersion } });
+}
+
+/** The ends that their disks have not taken; a controller counts their time from its first sight of just these. */
+export function unsettledEnds({ group, nodes }: GroupSeen): string | undefined {
+  const ends = nodes.flatMap((node) => {
+    const report = groupReportOf(node, group.metadata.name);
+    return report !== undefined && isUnsettled(report) ? [`${node.name} ${report.ended}`] : [];
+  });
+  return ends.length > 0 ? ends.join(', ') : undefined;
+}
+
+function isUnsettled(report: GroupReport): boolean {
+  return !report.settled && !isIn(report);
 }
 
 /**

@@ -61,7 +61,7 @@ export interface GroupSeen {
   readonly diskFlights: readonly Failure[];
   /** By DiskMonitor: since when this controller has seen its probes fail on the node that runs the group. */
   readonly diskFailingSinceMs: Readonly<Record<string, number>>;
-  /** When an unsettled release of the present epoch was first seen by us. */
+  /** When an unsettled release of the present epoch was first seen by us; without an assignment, of any. */
   readonly unsettledSinceMs: number | undefined;
   /** The instance of the node that the assignment names; undefined: nothing was asked about it. */
   readonly instance: InstanceSeen | undefined;

@@ -12,6 +12,7 @@ import {
 import type { GroupReason } from '../crds/reasons.ts';
 import { planFailover } from '../decide/failover.ts';
 import { groupStatus, isComplete } from '../decide/groupstatus.ts';
+import { unsettledEnds } from '../decide/loststatus.ts';
 import type { Deed, GroupPlan } from '../decide/plan.ts';
 import { outness } from '../decide/proof.ts';
 import { type GroupSeen, groupReportOf, type Loss, type Now } from '../decide/seen.ts';
@@ -49,7 +50,7 @@ const OWN_WRITE_AGAIN_MS = 500;
 interface Memory {
   unassignedSinceMs?: number;
   move?: { readonly startedAt: string; readonly startMs: number };
-  unsettled?: { readonly epoch: number; readonly sinceMs: number };
+  unsettled?: { readonly ends: string; readonly sinceMs: number };
   loss?: Loss;
   diskFailing?: { readonly epoch: number; readonly sinceMs: Readonly<Record<string, number>> };
   restarts?: { readonly epoch: number; readonly count: number };
@@ -391,13 +392,18 @@ function diskFailingSinceMs({ group, nodes, monitors }: GroupSeen, memory: Memor
 }
 
 function unsettledSinceMs(seen: GroupSeen, memory: Memory, now: Now): number | undefined {
-  const assignment = seen.group.status?.assignment;
-  if (!assignment) return undefined;
-  const state = outness({ ...seen, unsettledSinceMs: undefined }, assignment, now);
-  if (state.out || !state.unsettled) {
+  const ends = unsettledNow(seen, now);
+  if (ends === undefined) {
     delete memory.unsettled;
     return undefined;
   }
-  if (memory.unsettled?.epoch !== assignment.epoch) memory.unsettled = { epoch: assignment.epoch, sinceMs: now.ms };
+  if (memory.unsettled?.ends !== ends) memory.unsettled = { ends, sinceMs: now.ms };
   return memory.unsettled.sinceMs;
+}
+
+function unsettledNow(seen: GroupSeen, now: Now): string | undefined {
+  const assignment = seen.group.status?.assignment;
+  if (!assignment) return unsettledEnds(seen);
+  const state = outness({ ...seen, unsettledSinceMs: undefined }, assignment, now);
+  return state.out || !state.unsettled ? undefined : `epoch ${assignment.epoch}`;
 }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { planFailover } from '../../src/decide/failover.ts';
 import { groupStatus } from '../../src/decide/groupstatus.ts';
+import { unsettledEnds } from '../../src/decide/loststatus.ts';
 import type { GroupPlan } from '../../src/decide/plan.ts';
 import type { NodeSeen } from '../../src/decide/seen.ts';
 import { agedFor, type GroupChange, group, lease, NOW, node, reads, report, running, seen } from './build.ts';
@@ -19,6 +20,8 @@ interface Row {
   readonly assigns?: string;
   readonly deeds?: readonly string[];
   readonly says?: RegExp;
+  /** For how long the controller has seen ends that the disk did not take. */
+  readonly unsettledForMs?: number;
 }
 
 const idle = node('server1', { report: answer() });
@@ -142,6 +145,52 @@ const TABLE: readonly Row[] = [
     assigns: 'server3#4 Active',
   },
   {
+    when: 'one has ended on a disk that did not take it: what it wrote may still land',
+    nodes: [idle, node('server2', { report: answer({ ended: 4, settled: false }) })],
+    unsettledForMs: 7_999,
+    reason: 'StatusLost',
+    says: /server2: it has ended, but its disk did not take the end/,
+  },
+  {
+    when: 'one has ended on a disk that did not take it, and what it wrote has had its time',
+    nodes: [idle, node('server2', { report: answer({ ended: 4, settled: false }) })],
+    unsettledForMs: 8_000,
+    reason: 'Starting',
+    assigns: 'server1#201 Active',
+  },
+  {
+    when: 'one has ended on a disk that did not take it, under policy Instance: no wait is a proof of that',
+    group: { policy: 'Instance' },
+    nodes: [idle, node('server2', { report: answer({ ended: 4, settled: false }) })],
+    unsettledForMs: 600_000,
+    reason: 'StatusLost',
+    says: /server2: .* reboot it/,
+  },
+  {
+    when: 'one was fenced, under policy Instance: no fence is a proof',
+    group: { policy: 'Instance' },
+    nodes: [
+      idle,
+      node('server2', { lease: lease({ holder: '', incarnation: 2 }), incarnation: 1, report: running(4) }),
+    ],
+    reason: 'StatusLost',
+    says: /server2: its Lease aged, which is no proof under fencing.policy Instance/,
+  },
+  {
+    when: 'one is silent, under policy Instance: it is not fenced either',
+    group: { policy: 'Instance' },
+    nodes: [idle, node('server2', { lease: agedFor(8_000), report: running(4) })],
+    reason: 'StatusLost',
+    says: /server2: its Lease aged, which is no proof/,
+  },
+  {
+    when: 'all have answered, under policy Instance',
+    group: { policy: 'Instance' },
+    nodes: [idle, node('server2', { report: answer({ ended: 4 }) })],
+    reason: 'Starting',
+    assigns: 'server1#201 Active',
+  },
+  {
     when: 'it is deleted: it is kept until all have answered',
     group: { deleting: true },
     nodes: [idle, node('server2', { report: running(4) })],
@@ -166,7 +215,8 @@ describe('a lost status', () => {
   for (const row of TABLE) {
     it(`${row.reason}${row.assigns ? ` → ${row.assigns}` : ''} when ${row.when}`, () => {
       const lost = group({ assignment: undefined, lost: CALL, ...row.group });
-      const plan = planFailover(seen({ group: lost, nodes: row.nodes }), NOW);
+      const unsettled = row.unsettledForMs === undefined ? {} : { unsettledSinceMs: NOW.ms - row.unsettledForMs };
+      const plan = planFailover({ ...seen({ group: lost, nodes: row.nodes }), ...unsettled }, NOW);
       expect(plan.reason, plan.message).toBe(row.reason);
       expect(plan.deeds.map(({ kind }) => kind)).toEqual(row.deeds ?? []);
       const { assignment: next } = plan;
@@ -200,5 +250,15 @@ describe('a lost status', () => {
     expect(status.assignment?.epoch).toBe(4);
     expect(status).not.toHaveProperty('rollCall');
     expect(status).not.toHaveProperty('neverAssigned');
+  });
+
+  it('has the time of an unsettled end begin anew with each that comes to it', () => {
+    const ended = (at: number) => ({ report: answer({ ended: at, settled: false }) });
+    const ends = (...nodes: NodeSeen[]) => unsettledEnds(seen({ group: group({ assignment: undefined }), nodes }));
+    const one = ends(idle, node('server2', ended(4)));
+    expect(one).toBeDefined();
+    expect(ends(node('server1', ended(3)), node('server2', ended(4)))).not.toBe(one);
+    expect(ends(idle, node('server2', ended(5)))).not.toBe(one);
+    expect(ends(idle, node('server2', { report: runs(4) }))).toBeUndefined();
   });
 });
