@@ -32,8 +32,8 @@ export class Invariants {
   readonly #machines: readonly Machine[];
   readonly #writing: Process[] = [];
 
-  /** Whether a node says, by its report or its Lease, that a disk has not taken what it wrote. */
-  isUnsettled: (group: string, node: string) => boolean = () => false;
+  /** What stands of a node where the proofs are taken from. */
+  standingOf: (group: string, node: string) => Standing = () => ({ held: true, unsettledLease: undefined });
   /** The groups with a second channel. */
   readonly #beats: ReadonlySet<string>;
 
@@ -71,7 +71,7 @@ export class Invariants {
     const { proofs } = this.#of(older.writer.group);
     const proof = proofs.get(older.writer.epoch);
     if (isExcused(older.writer, proofs)) return;
-    if (older.held && (proof === 'LeaseExpired' || proof === UNSETTLED || proof === ROLL_CALL)) return;
+    if (older.held && (proof === 'LeaseExpired' || proof === UNSETTLED)) return;
     const name = ({ writer: { actor, pid } }: Landing) => `${actor.name} (pid ${pid})`;
     const closed = `epoch ${older.writer.epoch} was closed by ${proof ?? 'nothing'}`;
     this.#found(
@@ -102,36 +102,42 @@ export class Invariants {
       // The status was deleted by hand, and made again from what a node reports.
       if (is.epoch < history.highest || (history.holders.get(is.epoch) ?? is.node) !== is.node)
         this.#found('epochs', `epoch ${is.epoch} of ${is.node} was made again; ${history.highest} was the highest`);
-      for (let epoch = history.highest; epoch > 0 && epoch < is.epoch; epoch -= 1) {
-        if (!history.proofs.has(epoch)) history.proofs.set(epoch, ROLL_CALL);
+      for (const [epoch, node] of history.open(is.epoch)) {
+        // Who is told to end has not ended; that is proven by the next assignment.
+        if (node === is.node && is.state === 'Stopping') continue;
+        history.proofs.set(epoch, proofByRollCall(this.standingOf(group, node)));
       }
-      history.highest = Math.max(history.highest, is.epoch);
-      return;
-    }
-    if (is.epoch <= history.highest)
-      this.#found('epochs', `epoch ${is.epoch} was assigned to ${is.node} after ${history.highest}`);
-    if (was !== undefined) {
-      for (let epoch = was.epoch; epoch < is.epoch; epoch += 1) {
-        if (!history.proofs.has(epoch))
-          history.proofs.set(epoch, proofOf(status?.move, this.isUnsettled(group, was.node)));
+    } else {
+      if (is.epoch <= history.highest)
+        this.#found('epochs', `epoch ${is.epoch} was assigned to ${is.node} after ${history.highest}`);
+      for (const [epoch, node] of history.open(is.epoch)) {
+        if (was === undefined || node !== was.node) continue;
+        history.proofs.set(epoch, proofOf(status?.move, was, this.standingOf(group, node)));
       }
     }
-    history.highest = is.epoch;
-    this.#addresses(group, was, is);
+    history.highest = Math.max(history.highest, is.epoch);
+    history.assigned.set(is.epoch, is.node);
+    this.#addresses(group, is);
   }
 
-  #addresses(group: string, was: Assignment | undefined, is: Assignment): void {
-    const { proofs } = this.#of(group);
-    const old = this.#machines.find(({ name }) => name === was?.node && name !== is.node);
-    if (old === undefined) return;
-    if (this.#beats.has(group) && proofs.get(is.epoch - 1) === 'LeaseExpired') return; // looked at when it starts
-    this.#address(group, old, is.epoch);
+  /** Those of every node that had the group before. */
+  #addresses(group: string, is: Assignment): void {
+    const history = this.#of(group);
+    for (const old of this.#machines) {
+      if (old.name === is.node) continue;
+      const proof = history.proofOfLast(old.name, is.epoch);
+      // Looked at when it starts.
+      if (this.#beats.has(group) && proof === 'LeaseExpired') continue;
+      this.#address(group, old, is.epoch);
+    }
   }
 
   #address(group: string, old: Machine, epoch: number): void {
-    if (!old.up || old.actor.stopped) return;
-    const { proofs } = this.#of(group);
-    if ([...old.processes].some((process) => process.group === group && isExcused(process, proofs))) return;
+    if (!old.up) return;
+    const history = this.#of(group);
+    // A machine that stands still takes nothing away, and answers at nothing.
+    if (old.actor.stopped && history.proofOfLast(old.name, epoch) === 'LeaseExpired') return;
+    if ([...old.processes].some((process) => process.group === group && isExcused(process, history.proofs))) return;
     const address = addressOf(group);
     const untilMs = old.addresses.get(address) ?? 0;
     if (untilMs <= old.time.nowMs) return;
@@ -150,7 +156,7 @@ export class Invariants {
   #of(group: string): GroupHistory {
     let history = this.#groups.get(group);
     if (history === undefined) {
-      history = { proofs: new Map(), holders: new Map(), highest: 0 };
+      history = new GroupHistory();
       this.#groups.set(group, history);
     }
     return history;
@@ -158,27 +164,66 @@ export class Invariants {
 }
 
 /** What has been of one group. */
-interface GroupHistory {
+class GroupHistory {
   /** Epoch → the proof by which it was closed. */
-  readonly proofs: Map<number, string>;
+  readonly proofs = new Map<number, string>();
   /** Epoch → the machine that a process was spawned on. */
-  readonly holders: Map<number, string>;
-  highest: number;
+  readonly holders = new Map<number, string>();
+  /** Epoch → the node that it was given to. */
+  readonly assigned = new Map<number, string>();
+  highest = 0;
+
+  /** What was given before `epoch` and is closed by nothing. */
+  open(epoch: number): (readonly [epoch: number, node: string])[] {
+    return [...this.assigned].filter(([earlier]) => earlier < epoch && !this.proofs.has(earlier));
+  }
+
+  /** By what the last epoch of `node` before `epoch` was closed. */
+  proofOfLast(node: string, epoch: number): string | undefined {
+    let last = 0;
+    for (const [earlier, holder] of this.assigned)
+      if (holder === node && earlier < epoch) last = Math.max(last, earlier);
+    return this.proofs.get(last);
+  }
 }
 
 /** By what the proof does not cover, if it is that proof. */
 function isExcused(process: Process, proofs: ReadonlyMap<number, string>): boolean {
-  const proof = proofs.get(process.epoch);
-  return (proof === 'LeaseExpired' || proof === ROLL_CALL) && process.excuses.size > 0;
+  return proofs.get(process.epoch) === 'LeaseExpired' && process.excuses.size > 0;
 }
 
-/** A release whose end the disk did not take, which was given its time: a write that a kernel holds may land later. */
+/** An end that the disk did not take, which was given its time: a write that a kernel holds may land later. */
 const UNSETTLED = 'an unsettled end';
 
-/** A status was lost, and every node has been heard or fenced; it covers what the weakest of these does. */
-const ROLL_CALL = 'a roll call';
+/** Where the proofs are taken from, as the API server has it. */
+export interface Standing {
+  /** Whether anybody holds the Lease of the node. */
+  readonly held: boolean;
+  /** The boot of that Lease, where it says that a disk did not take what ran before. */
+  readonly unsettledLease: string | undefined;
+  /** The last that its report said of the group's end, whoever has deleted the report since. */
+  readonly settled?: boolean;
+}
 
-function proofOf(move: Move | undefined, unsettled: boolean): string {
+function proofOf(move: Move | undefined, { bootId }: Assignment, standing: Standing): string {
   if (move?.proof === undefined) return 'nothing';
-  return unsettled && (move.proof === 'Released' || move.proof === 'Rejoined') ? UNSETTLED : move.proof;
+  switch (move.proof) {
+    case 'Released':
+      return standing.settled === false ? UNSETTLED : 'Released';
+    case 'Rejoined':
+      return isSameBoot(bootId, standing.unsettledLease) ? UNSETTLED : 'Rejoined';
+    default:
+      return move.proof;
+  }
+}
+
+/** Of another boot nothing is under way any more. */
+function isSameBoot(assigned: string | undefined, unsettled: string | undefined): boolean {
+  return unsettled !== undefined && (assigned === undefined || assigned === unsettled);
+}
+
+/** The status was lost: the node has been fenced, or it holds its Lease and has said that it ended what it ran. */
+function proofByRollCall({ held, settled }: Standing): string {
+  if (!held) return 'LeaseExpired';
+  return settled === false ? UNSETTLED : 'Released';
 }

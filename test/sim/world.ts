@@ -3,13 +3,13 @@ import { durationMs } from '../../src/crds/duration.ts';
 import type { FailoverNodeStatus } from '../../src/crds/failovernode.ts';
 import { restartPauseMs } from '../../src/decide/agent.ts';
 import { CLOCK_DRIFT, servedWithinMs } from '../../src/decide/timing.ts';
-import { SETTLED_ANNOTATION } from '../../src/kube/resources.ts';
+import { BOOT_ID_ANNOTATION, SETTLED_ANNOTATION } from '../../src/kube/resources.ts';
 import { ApiServer, type Raw } from './apiserver.ts';
 import { Chance } from './chance.ts';
 import { Controller } from './controller.ts';
 import { SharedDisk } from './disk.ts';
 import { CALM, type Profile, profileFrom, SHORTEST, startFaults, type Timing } from './faults.ts';
-import { Invariants, type Violation } from './invariants.ts';
+import { Invariants, type Standing, type Violation } from './invariants.ts';
 import { Machine, NAMESPACE } from './machine.ts';
 import { parseOnce } from './parsing.ts';
 import type { Process } from './process.ts';
@@ -81,6 +81,8 @@ export class World {
   readonly #options: RunOptions;
   #faulty = true;
   readonly #mends: (() => void)[] = [];
+  /** By node and group: whether the report says that the disk has taken the last end. */
+  readonly #settled = new Map<string, boolean>();
 
   constructor(options: RunOptions, chance: Chance) {
     this.#options = options;
@@ -110,7 +112,7 @@ export class World {
     );
     this.invariants = new Invariants(this.machines, this.shape);
     for (const machine of this.machines) machine.onSpawn = (process) => this.invariants.spawned(process);
-    this.invariants.isUnsettled = (group, node) => this.#isUnsettled(group, node);
+    this.invariants.standingOf = (group, node) => this.#standingOf(group, node);
     this.disk.onLost = (write, last) => this.invariants.lostWrite(write, last);
     this.server.onWrite = (plural, before, after, writer) => this.#written(plural, before, after, writer);
   }
@@ -310,15 +312,24 @@ export class World {
       this.invariants.groupWritten(before, after);
       if (this.#options.told) this.#tellAssignment(before, after, writer);
     }
+    if (plural === 'failovernodes') {
+      const status = after?.['status'] as FailoverNodeStatus | undefined;
+      for (const { name, settled } of status?.report?.groups ?? [])
+        this.#settled.set(`${after?.metadata.name} ${name}`, settled);
+    }
     if (plural === 'leases' && this.#options.told) this.#tellLease(before, after, writer);
   }
 
-  #isUnsettled(group: string, node: string): boolean {
+  #standingOf(group: string, node: string): Standing {
     const lease = this.server.read('leases', NAMESPACE, node);
-    if ((lease?.metadata['annotations'] as Record<string, string> | undefined)?.[SETTLED_ANNOTATION] === 'false')
-      return true;
-    const status = this.server.read('failovernodes', NAMESPACE, node)?.['status'] as FailoverNodeStatus | undefined;
-    return status?.report?.groups.find(({ name }) => name === group)?.settled === false;
+    const annotations = (lease?.metadata['annotations'] ?? {}) as Record<string, string>;
+    const spec = lease?.['spec'] as { holderIdentity?: string } | undefined;
+    const settled = this.#settled.get(`${node} ${group}`);
+    return {
+      held: (spec?.holderIdentity ?? '') !== '',
+      unsettledLease: annotations[SETTLED_ANNOTATION] === 'false' ? annotations[BOOT_ID_ANNOTATION] : undefined,
+      ...(settled === undefined ? {} : { settled }),
+    };
   }
 
   #tellAssignment(before: Raw | undefined, after: Raw | undefined, writer: string): void {
