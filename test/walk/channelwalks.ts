@@ -37,8 +37,12 @@ export const CHANNEL_WALKS: readonly ChannelWalk[] = [
     options: { ...PAIR, budget: { cut: 1, back: 1 }, prompt: [1] },
   },
   {
-    name: 'a successor whose agent is started again, and a read that fails',
-    options: { ...PAIR, budget: { cut: 1, restart: 1, failedRead: 1 }, prompt: [0] },
+    name: 'an agent that is started again, and a read that fails, the holder slow',
+    options: { ...PAIR, budget: { cut: 1, restart: 1, failedRead: 1 }, prompt: [1] },
+  },
+  {
+    name: 'an agent that is started again, the successor slow',
+    options: { ...PAIR, budget: { cut: 1, restart: 1 }, prompt: [0] },
   },
   { name: 'two holders cut one after the other, the first slow', options: { ...TRIO, prompt: [1, 2] } },
   { name: 'a holder that is cut, and one that is told to stop', options: TOLD_TO_STOP },
@@ -46,11 +50,12 @@ export const CHANNEL_WALKS: readonly ChannelWalk[] = [
 
 /** More of the same: `make walk`. */
 export const LARGE_CHANNEL_WALKS: readonly ChannelWalk[] = [
+  { name: 'a read that fails, both slow', options: { ...PAIR, budget: { cut: 1, failedRead: 1 } } },
   { name: 'a process that exits, a holder told to stop', options: { ...PAIR, budget: { cut: 1, exit: 1, stop: 1 } } },
   { name: 'a holder that comes back, both slow', options: { ...PAIR, budget: { cut: 1, back: 1 } } },
   {
-    name: 'an agent that is started again, and a read that fails, both slow',
-    options: { ...PAIR, budget: { cut: 1, restart: 1, failedRead: 1 } },
+    name: 'an agent that is started again, both slow',
+    options: { ...PAIR, budget: { cut: 1, restart: 1 } },
   },
   { name: 'two holders cut one after the other, the last slow', options: { ...TRIO, prompt: [0, 1] } },
   {

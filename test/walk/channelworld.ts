@@ -256,7 +256,7 @@ export function channelModel(options: ChannelOptions): Model<ChannelWorld> {
         },
         BY_CHANCE,
       );
-    if (left.restart > 0 && node.touch === 1 && index > 0 && node.view === index + 1)
+    if (left.restart > 0 && node.touch !== 2 && node.view === index + 1 && !isOut(node, world))
       change(
         'its agent is killed, and another begins',
         (next, world) => {
