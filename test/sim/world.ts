@@ -24,6 +24,8 @@ export interface RunOptions {
   readonly told?: boolean;
   /** Chosen by the seed unless given. */
   readonly profile?: Profile | ((world: World) => Profile);
+  /** How long the quiet start is; as long as it takes to be served, and a moment, unless given. */
+  readonly quietMs?: number;
   readonly faultyMs?: number;
   /** Chosen by the seed unless given. */
   readonly shape?: Shape;
@@ -43,6 +45,7 @@ parseOnce();
 
 const CONTROLLERS = 2;
 const SETTLE_MS = 15_000;
+const MOMENT_MS = 1_000;
 
 /** One run from one seed: a quiet start, faults, then none; served within the bound, or it is a violation. */
 export async function run(options: RunOptions): Promise<Run> {
@@ -140,7 +143,11 @@ export class World {
 
   /** Ends early with the first violation. */
   async #live(): Promise<void> {
-    if (!(await this.#pass(SETTLE_MS))) return;
+    const { quietMs } = this.#options;
+    while (quietMs === undefined && !this.#served() && this.time.nowMs < SETTLE_MS) {
+      if (!(await this.#pass(250))) return;
+    }
+    if (!(await this.#pass(quietMs ?? MOMENT_MS))) return;
     if (!this.#served()) this.invariants.fail({ invariant: 'not served', message: 'after a quiet start' });
     const before = this.#places();
 
