@@ -1,0 +1,97 @@
+import { setImmediate } from 'node:timers/promises';
+import { expect, test, vi } from 'vitest';
+import type { Disk } from '../../src/agent/disk.ts';
+import { createGroupAgent, type GroupContext } from '../../src/agent/group.ts';
+import { type Parts, realParts } from '../../src/agent/parts.ts';
+import type { RunDir } from '../../src/agent/rundir.ts';
+import { bootClock } from '../../src/base/clock.ts';
+import { silentLog } from '../../src/base/log.ts';
+import type { KubeApi } from '../../src/kube/api.ts';
+import { assignment, group } from '../decide/build.ts';
+
+/** One group on a node whose shim takes its time: a start is asked for, and not answered before it is told to be. */
+
+const A = '10.1.0.20';
+
+function open() {
+  const here = group({ assignment: assignment({ incarnation: 1 }) });
+  const on = new Set<string>();
+  const puts: string[] = [];
+  let incarnation: number | undefined = 1;
+  let starts = 0;
+  const mount = { id: 1, device: '0:1', mountPoint: '/mnt/efs', fsType: 'nfs4', source: 'efs' };
+  const parts = {
+    ...realParts,
+    mountAt: () => ({ state: 'mounted', mount }),
+    createGroupProcess: () => ({
+      view: () => ({ state: 'absent', epoch: 0, pid: undefined, last: undefined }),
+      start: () => {
+        starts += 1;
+        return new Promise<void>(() => {});
+      },
+      ...{ warm: async () => {}, adopt: async () => {}, stop: () => {}, leave: () => {} },
+      ...{ setDeadline: async () => {}, cutDeadline: async () => {}, kill: async () => {} },
+    }),
+  } as Parts; // mountAt tells one kind of answer
+  const disk = {
+    ...{ id: async () => 'disk-1', prepare: async () => {}, own: async () => undefined, sync: async () => {} },
+    ...{ lockFile: () => '/mnt/efs/lock', warm: () => {} },
+  } as unknown as Disk; // what is asked of it without a second channel
+  const context = {
+    ...{ namespace: 'storage', node: 'server1', clock: bootClock, log: silentLog, parts, onChange: () => {} },
+    api: { get: async () => here } as unknown as KubeApi, // the one call there is
+    signal: new AbortController().signal,
+    runDir: { group: () => ({ ended: 0, settled: true, spawned: 0 }), setGroup: () => {} } as unknown as RunDir, // what is asked of it here
+    host: { look: () => ({ account: { uid: 1, gid: 1, home: '/' } }) },
+    disk: () => disk,
+    addressesOn: () => ({
+      put: async (addresses: readonly string[]) => {
+        for (const address of addresses) on.add(address);
+        puts.push(...addresses);
+      },
+      remove: async (addresses: readonly string[]) => {
+        for (const address of addresses) on.delete(address);
+      },
+      present: async () => [...on],
+    }),
+    shimConfig: () => ({}),
+    shimLogFile: '',
+    nodeProblem: () => undefined,
+    incarnation: () => incarnation,
+    deadline: () => ({ untilMs: Number.NEGATIVE_INFINITY, unbrokenSinceMs: Number.POSITIVE_INFINITY }),
+    timing: () => ({ renewEveryMs: 1_000, fenceAfterMs: 5_000, killWithinMs: 1_000, takeoverAfterMs: 8_000 }),
+    watched: () => here,
+    vips: () => ({ all: [A], held: [A] }),
+    servedByOthers: () => [],
+  } as unknown as GroupContext; // the shim's configuration is not looked at here
+  const agent = createGroupAgent('failover', context);
+  return {
+    ...{ agent, on, puts },
+    starts: () => starts,
+    setIncarnation: (next: number | undefined) => {
+      incarnation = next;
+    },
+  };
+}
+
+/** The Lease was renewed just now. */
+const renewed = () => ({ untilMs: bootClock.nowMs() + 600_000, unbrokenSinceMs: bootClock.nowMs() });
+
+test('what was ended for a new incarnation gets no address back from a start that still waits for its shim', async () => {
+  const { agent, on, puts, starts, setIncarnation } = open();
+  agent.deadlineMoved(renewed());
+  agent.poke();
+  await vi.waitUntil(() => starts() === 1 && on.has(A), { timeout: 60_000 });
+
+  setIncarnation(undefined);
+  await agent.kill('a new incarnation begins');
+  expect(await agent.settle(false)).toBe(true);
+  expect([...on]).toEqual([]);
+
+  puts.length = 0;
+  setIncarnation(2);
+  agent.deadlineMoved(renewed());
+  for (let turn = 0; turn < 20; turn += 1) await setImmediate();
+  expect(puts).toEqual([]);
+  agent.leave();
+});
