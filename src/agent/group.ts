@@ -706,8 +706,10 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
       return process.kill(why, cause);
     },
     settle: async (otherBoot) => {
-      const [settled] = await Promise.all([settle(otherBoot), otherBoot ? undefined : addressesOff()]);
-      return settled;
+      // Whatever the disk or /run say: the addresses are waited for.
+      const [settled] = await Promise.allSettled([settle(otherBoot), otherBoot ? undefined : addressesOff()]);
+      if (settled.status === 'rejected') throw settled.reason;
+      return settled.value;
     },
     report,
     addresses: () => addresses.present(),

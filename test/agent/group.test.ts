@@ -13,7 +13,7 @@ import { assignment, group } from '../decide/build.ts';
 
 const A = '10.1.0.20';
 
-function open() {
+function open({ setGroup = () => {} }: Partial<Pick<RunDir, 'setGroup'>> = {}) {
   const here = group({ assignment: assignment({ incarnation: 1 }) });
   const on = new Set<string>();
   const puts: string[] = [];
@@ -41,7 +41,7 @@ function open() {
     ...{ namespace: 'storage', node: 'server1', clock: bootClock, log: silentLog, parts, onChange: () => {} },
     api: { get: async () => here } as unknown as KubeApi, // the one call there is
     signal: new AbortController().signal,
-    runDir: { group: () => ({ ended: 0, settled: true, spawned: 0 }), setGroup: () => {} } as unknown as RunDir, // what is asked of it here
+    runDir: { group: () => ({ ended: 0, settled: true, spawned: 0 }), setGroup } as unknown as RunDir, // what is asked of it here
     host: { look: () => ({ account: { uid: 1, gid: 1, home: '/' } }) },
     disk: () => disk,
     addressesOn: () => ({
@@ -50,6 +50,7 @@ function open() {
         puts.push(...addresses);
       },
       remove: async (addresses: readonly string[]) => {
+        await setImmediate();
         for (const address of addresses) on.delete(address);
       },
       present: async () => [...on],
@@ -93,5 +94,22 @@ test('what was ended for a new incarnation gets no address back from a start tha
   agent.deadlineMoved(renewed());
   for (let turn = 0; turn < 20; turn += 1) await setImmediate();
   expect(puts).toEqual([]);
+  agent.leave();
+});
+
+test('a new incarnation waits for the addresses also where /run takes nothing', async () => {
+  let broken = false;
+  const setGroup = () => {
+    if (broken) throw new Error('no space left on device');
+  };
+  const { agent, on, starts, setIncarnation } = open({ setGroup });
+  agent.deadlineMoved(renewed());
+  agent.poke();
+  await vi.waitUntil(() => starts() === 1 && on.has(A), { timeout: 60_000 });
+  setIncarnation(undefined);
+  await agent.kill('a new incarnation begins');
+  broken = true;
+  await expect(agent.settle(false)).rejects.toThrow(/no space/);
+  expect([...on]).toEqual([]);
   agent.leave();
 });
