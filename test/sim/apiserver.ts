@@ -334,6 +334,8 @@ export class SimKube implements KubeApi, WatchApi {
     if (past === undefined) throw new Expired(`Cannot watch ${r.plural}: version ${from} is too old; listing again`);
     let lastAtMs = 0;
     let broken = false;
+    // One connection keeps its order, also where its reader stood still in between.
+    const underWay: Change[] = [];
     const stream: Stream = {
       link: this.#link,
       wants: ({ object }) => matches(object, namespace, o),
@@ -351,7 +353,8 @@ export class SimKube implements KubeApi, WatchApi {
           this.#link.stuckUntilMs,
           time.nowMs + chance.longTail(0.5, this.#link.slowestMs * 2),
         );
-        time.in(lastAtMs - time.nowMs, this.#actor, () => put(change));
+        underWay.push(change);
+        time.in(lastAtMs - time.nowMs, this.#actor, () => put(underWay.shift()!)); // one for each that was sent
       },
     };
     const leave = this.#server.follow(r.plural, stream);

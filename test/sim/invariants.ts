@@ -107,6 +107,7 @@ export class Invariants {
         if (node === is.node && is.state === 'Stopping') continue;
         history.proofs.set(epoch, proofByRollCall(this.standingOf(group, node)));
       }
+      for (const epoch of history.assigned.keys()) if (epoch > is.epoch) history.assigned.delete(epoch);
     } else {
       if (is.epoch <= history.highest)
         this.#found('epochs', `epoch ${is.epoch} was assigned to ${is.node} after ${history.highest}`);
@@ -115,7 +116,9 @@ export class Invariants {
         history.proofs.set(epoch, proofOf(status?.move, was, this.standingOf(group, node)));
       }
     }
-    history.highest = Math.max(history.highest, is.epoch);
+    // A number under which a node is only told to end is none that anybody had: should the status be lost again before it
+    // hears that, it has the group as before.
+    if (was !== undefined || is.state === 'Active') history.highest = Math.max(history.highest, is.epoch);
     history.assigned.set(is.epoch, is.node);
     this.#addresses(group, is);
   }

@@ -258,6 +258,7 @@ export class Wire extends EventEmitter {
   readonly #agent: Actor;
   #open = true;
   readonly #lastMs = new Map<Actor, number>();
+  readonly #underWay = new Map<Actor, (() => void)[]>();
 
   constructor(shim: Shim, agent: Actor) {
     super();
@@ -307,7 +308,10 @@ export class Wire extends EventEmitter {
     const lastMs = this.#lastMs.get(to) ?? 0;
     const atMs = Math.max(lastMs, time.nowMs + time.chance.longTail(0.1, 30));
     this.#lastMs.set(to, atMs);
-    time.in(atMs - time.nowMs, to, run);
+    const underWay = this.#underWay.get(to) ?? [];
+    this.#underWay.set(to, underWay);
+    underWay.push(run);
+    time.in(atMs - time.nowMs, to, () => underWay.shift()?.());
   }
 
   /** The shim is gone. */
