@@ -25,8 +25,8 @@ export default defineConfig({
           include: ['test/**/*.test.ts', 'src/**/*.test.ts'],
           exclude: ['test/e2e/**', '**/*.e2e.test.ts', ...MODELS, ...ON_A_SANDBOX],
           globalSetup: ['test/globalsetup.ts'],
-          // One more than the cores of the smallest machine: with more, tests wait for each other instead of what they test.
-          maxWorkers: 3,
+          // As many as the smallest machine has cores: with more, tests wait for each other instead of what they test.
+          maxWorkers: 2,
           sequence: { groupOrder: 0 },
         },
       },
