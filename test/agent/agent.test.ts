@@ -105,7 +105,9 @@ test('without its agent the process is gone by the deadline, and the next agent 
 });
 
 test('an agent that is asked to end leaves the process to the next one', async () => {
-  const { machine, user } = await runningMachine();
+  // Long enough that no busy machine comes between the end of the agent and the look at the process.
+  const timing = { renewEvery: '500ms', fenceAfter: '10s', killWithin: '1s', takeoverAfter: '12s' };
+  const { machine, user } = await runningMachine({ timing });
   await machine.endAgent('SIGTERM');
   expect(isAlive(user)).toBe(true);
 });
