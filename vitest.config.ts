@@ -13,7 +13,8 @@ export default defineConfig({
     reporters: ['default', './test/reporter.ts'],
     // Processes, not threads: tests start children that die with their parent, and use signals.
     pool: 'forks',
-    testTimeout: 30_000,
+    // For a test that hangs: whatever is promised to be fast has its own limit.
+    testTimeout: 120_000,
     // A cold API server on a busy machine; a build of the tools has its own progress and limit.
     hookTimeout: 180_000,
     teardownTimeout: 30_000,

@@ -87,7 +87,7 @@ test('an agent that comes back within the deadline finds the same process', asyn
   await machine.endAgent();
   machine.startAgent();
   const from = bootClock.nowMs();
-  await until('the new agent has renewed', async () => (await machine.lease())?.renewTime !== renewed, 8_000);
+  await until('the new agent has renewed', async () => (await machine.lease())?.renewTime !== renewed);
   await until('every deadline of the first agent is over', () => bootClock.nowMs() > from + 8_100, 9_000);
   expect(isAlive(user)).toBe(true);
   expect((await machine.report())?.groups[0]?.pid).toBe(pid);
@@ -190,7 +190,7 @@ test('an agent on another instance than its node runs nothing and says why', asy
   await machine.declareNode({ instanceId: 'i-0123456789abcdef0' });
   await machine.declareGroup(SLEEP);
   machine.startAgent();
-  const report = await until('it has reported', () => machine.report(), 15_000);
+  const report = await until('it has reported', () => machine.report());
   expect(report).toMatchObject({ reason: 'InstanceMismatch', incarnation: 0 });
   expect(await machine.lease()).toBeUndefined();
 });
@@ -291,7 +291,7 @@ describe('the end of an epoch is settled only on the disk that the process wrote
 test('/run lost under a running agent is a new incarnation too', async () => {
   const { machine, user } = await runningMachine();
   machine.loseRun();
-  await until('a new incarnation', async () => (await machine.lease())?.transitions === 2, 10_000);
+  await until('a new incarnation', async () => (await machine.lease())?.transitions === 2);
   expect(isAlive(user)).toBe(false);
   await machine.untilReported('the old epoch has ended', ({ ended }) => ended === 1);
   await machine.assign(2);

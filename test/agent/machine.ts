@@ -151,7 +151,7 @@ export async function startMachine(
     loseRun: () => rmSync(join(directory, 'run'), { recursive: true }),
     lease: () => client.get(leases, namespace, node),
     report: async () => (await client.get(failoverNodes, namespace, node))?.status?.report,
-    untilReported: (what, test, limitMs = 15_000) =>
+    untilReported: (what, test, limitMs = 45_000) =>
       until(
         what,
         async () => {

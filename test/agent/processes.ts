@@ -103,7 +103,7 @@ async function marked(mark: string): Promise<number[]> {
   return (await findMarked((found) => found === mark)).found.map(({ pid }) => pid);
 }
 
-export async function until<T>(what: string, look: () => T | Promise<T>, limitMs = 20_000): Promise<NonNullable<T>> {
+export async function until<T>(what: string, look: () => T | Promise<T>, limitMs = 60_000): Promise<NonNullable<T>> {
   const end = bootClock.nowMs() + limitMs;
   for (;;) {
     const seen = await look();
