@@ -6,7 +6,7 @@ import { SYSTEM_PATH } from './chain.ts';
 import { wardenMarkOf } from './mark.ts';
 import { MARK } from './scan.ts';
 
-/** Keeps a warden beside a shim: see docs/adr/0016-a-warden-for-each-shim.md. */
+/** Keeps a warden beside a shim: see docs/adr/0012-a-warden-for-each-shim.md. */
 export interface WardenKeeper {
   /** The shim ends on purpose, with nothing left to end. */
   dismiss(): void;
