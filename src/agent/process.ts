@@ -23,7 +23,7 @@ import {
 } from './shim-protocol.ts';
 import { describeStuck, type Stuck } from './stuck.ts';
 
-/** A shim that does not answer for so long is killed with everything it runs (docs/protocol.md, "Self-fencing"). */
+/** A shim that does not answer for so long is killed with everything it runs (docs/protocol.md, "Who kills"). */
 const SILENT_MS = 500;
 /** Node takes 50 to 100 ms to boot, on a busy machine much longer. */
 const BOOT_LIMIT_MS = 10_000;

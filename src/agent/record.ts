@@ -4,7 +4,7 @@ import type { ChannelRecord } from '../decide/channel.ts';
 
 /**
  * What a node says of itself on the shared disk, in `<mountPath>/.pointsman/<namespace>/<group>/<node>`: one record of
- * fixed length with a checksum, written whole by one pwrite, never truncated or renamed (docs/protocol.md, "The file").
+ * fixed length with a checksum, written whole by one pwrite, never truncated or renamed (docs/protocol.md, "Records").
  * It is text, so that a person can read it.
  */
 export const RECORD_BYTES = 512;

@@ -415,7 +415,7 @@ const nearStart: fc.Arbitrary<AgentSeen> = fc
   });
 const SEEN = fc.oneof(anything, nearStart);
 
-/** Seeded, so that a failure is the same failure tomorrow; the model of docs/protocol.md does the long runs. */
+/** Seeded, so that a failure is the same failure tomorrow; the simulator does the long runs. */
 const RUNS = { numRuns: 20_000, seed: 20_261_123 };
 
 test('whatever was seen, nothing starts unless all five conditions hold', () => {

@@ -5,7 +5,7 @@ import type { Machine } from './machine.ts';
 import type { Process } from './process.ts';
 import { addressOf, type Shape } from './shape.ts';
 
-/** Which of docs/protocol.md, "What must be tested, always", and what was seen. */
+/** Which invariant of docs/verification.md, "The simulator", was broken, and what was seen. */
 export interface Violation {
   readonly invariant:
     | 'busy loop'
