@@ -272,7 +272,7 @@ function diskInPlace(seen: AgentSeen): AgentPlan | undefined {
   return problem && nothing(problem.reason, problem.message);
 }
 
-/** Condition 5, where the group has a second channel. */
+/** Condition 6, where the group has a second channel. */
 function gatePassed({ channel, view }: AgentSeen): AgentPlan | undefined {
   if (channel === undefined) return undefined;
   const { gate } = channel;
