@@ -7,14 +7,16 @@ import type { Situation, World } from '../world.ts';
 /** Longer than `takeoverAfter`. */
 const LONG_MS = 10_000;
 
+const SERVER_CUT = 'takeoverAfter + start, without the second channel; with it none';
+
 export const CUTS: readonly Fault[] = [
-  cut('server cut from the API', ({ active }) => [
+  cut('server cut from the API', SERVER_CUT, ({ active }) => [
     { from: active, to: 'api' },
     { from: 'api', to: active },
   ]),
-  cut('server cut from the API, its own packets alone', ({ active }) => [{ from: active, to: 'api' }]),
-  cut('server cut from the API, the answers alone', ({ active }) => [{ from: 'api', to: active }]),
-  cut('controller cut from the API', () => [
+  cut('server cut from the API, its own packets alone', SERVER_CUT, ({ active }) => [{ from: active, to: 'api' }]),
+  cut('server cut from the API, the answers alone', SERVER_CUT, ({ active }) => [{ from: 'api', to: active }]),
+  cut('controller cut from the API', 'none', () => [
     { from: 'controller', to: 'api' },
     { from: 'api', to: 'controller' },
   ]),
@@ -62,10 +64,10 @@ export const DISKS: readonly Fault[] = [
   disk('read-only on both servers', 'readOnly', ['active', 'other'], 'until it is over + start', forMs(6_000)),
 ];
 
-function cut(name: string, links: (before: Situation) => Link[]): Fault {
+function cut(name: string, sum: string, links: (before: Situation) => Link[]): Fault {
   return {
     name,
-    sum: 'takeoverAfter + start, without the second channel; with it none',
+    sum,
     lasts: forMs(LONG_MS),
     begin: async ({ cluster: { sandbox } }, before) => {
       const wanted = links(before);

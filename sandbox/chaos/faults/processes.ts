@@ -11,11 +11,14 @@ export const KILLS: readonly Fault[] = [
   killed(['shim'], 'restart at once + start'),
   killed(['agent'], 'none: the next agent adopts'),
   killed(['controller'], 'none'),
-  killed(['API server'], 'none while it is back within fenceAfter'),
-  killed(['etcd'], 'none while it is back within fenceAfter'),
+  killed(['API server'], 'none; without the second channel, while it is back within fenceAfter'),
+  killed(['etcd'], 'none; without the second channel, while it is back within fenceAfter'),
   killed(['MinIO', 'shim', 'agent'], 'start of the agent + start'),
   killed(['agent', 'controller'], 'none: the next agent adopts'),
-  killed(['API server', 'etcd', 'controller'], 'none while they are back within fenceAfter'),
+  killed(
+    ['API server', 'etcd', 'controller'],
+    'none; without the second channel, while they are back within fenceAfter',
+  ),
   killed(['MinIO', 'shim', 'agent', 'controller', 'API server', 'etcd'], 'all starts + restart delay'),
 ];
 
