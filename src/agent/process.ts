@@ -263,6 +263,8 @@ export function createGroupProcess(options: GroupProcessOptions): GroupProcess {
     try {
       return await asked.ask(request);
     } catch (error) {
+      // Left to the next agent, answered or not: nothing here may go on from what the shim has not said.
+      if (left) return await new Promise<never>(() => {});
       await killed(describeError(error));
       return describeError(error);
     }
