@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from '../base/clock.ts';
 import { describeError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
@@ -212,6 +213,7 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
     const host = spec === undefined ? undefined : context.host.look(spec);
     const onDisk = group === undefined ? undefined : disk.look(group);
     if (disk.ended() > memory.ended) remember({ ...memory, ended: disk.ended() });
+    rememberReplaced(view.exists ? view.assignment : undefined);
     const move = group?.status?.move;
     return {
       node,
@@ -236,6 +238,12 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
       },
       underWay,
     };
+  }
+
+  /** After a lost status the same epoch has another basis. What runs goes by it also after a restart of the agent. */
+  function rememberReplaced(assignment: Assignment | undefined): void {
+    if (assignment?.node !== node || assignment.epoch !== memory.spawned || memory.spawned <= memory.ended) return;
+    if (!isDeepStrictEqual(assignment, memory.assignment)) remember({ ...memory, assignment });
   }
 
   function processSeen(): AgentSeen['process'] {
@@ -651,6 +659,7 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
       ...(message === undefined ? {} : { message: message.slice(0, 1024) }),
       ...(seen.disk.state === 'mounted' && seen.disk.id !== undefined ? { diskId: seen.disk.id } : {}),
       ...channel.report(assignmentOf(seen)),
+      ...heartbeatOf(memory),
       ...(group.status?.rollCall === undefined ? {} : { rollCall: group.status.rollCall }),
     };
   }
@@ -734,6 +743,12 @@ function stuckProblem({ stuck }: ProcessView): Problem | undefined {
 
 function assignmentOf({ view }: AgentSeen): Assignment | undefined {
   return view.exists ? view.assignment : undefined;
+}
+
+/** Of what is spawned and not ended, also while nobody is assigned: by that its process lives on when it is cut off. */
+function heartbeatOf({ spawned, ended, assignment }: GroupMemory): Pick<GroupReport, 'heartbeat'> {
+  if (spawned <= ended || assignment?.epoch !== spawned) return {};
+  return { heartbeat: assignment.basis.heartbeat };
 }
 
 /** Of two views of a group the newer; by epoch where they are of one object, since a version need not be a number. */

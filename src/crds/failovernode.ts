@@ -113,6 +113,12 @@ export const groupReport = z.object({
     .default([])
     .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['name'] })
     .describe('The other nodes of the group, as it sees them on the shared disk.'),
+  heartbeat: z
+    .boolean()
+    .optional()
+    .describe(
+      'Whether the epoch it is in has a second channel, by the last assignment of it that the agent has seen; absent when it is in none, or that is not known.',
+    ),
   rollCall: z
     .string()
     .max(64)

@@ -116,8 +116,9 @@ function adopt(situation: Situation, answers: readonly Answer[]): GroupPlan | un
   const known = Math.max(...told.map((one) => Math.max(one.report.ended, one.report.highestRead)));
   const goesOn = lives(report) && report.epoch >= known;
   const basis = basisOf(situation, report.diskId ?? seen.group.status?.diskId);
-  // What was in force is not known; with a channel too many nobody is let in too early.
-  const heartbeat = basis.heartbeat || told.some((one) => one.report.neighbours.length > 0);
+  // What is in force where it runs, whatever the spec says by now: a node that is cut off goes on by that. Where it does
+  // not say, with a channel too many nobody is let in too early.
+  const heartbeat = basis.heartbeat || told.some((one) => isIn(one.report) && one.report.heartbeat !== false);
   return {
     reason: 'Adopted',
     message: `${node.name} reports epoch ${report.epoch}; ${goesOn ? 'the lost assignment is made again from that' : 'it is told to end it'}`,

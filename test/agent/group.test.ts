@@ -3,18 +3,19 @@ import { expect, test, vi } from 'vitest';
 import type { Disk } from '../../src/agent/disk.ts';
 import { createGroupAgent, type GroupContext } from '../../src/agent/group.ts';
 import { type Parts, realParts } from '../../src/agent/parts.ts';
-import type { RunDir } from '../../src/agent/rundir.ts';
+import type { GroupMemory, RunDir } from '../../src/agent/rundir.ts';
 import { bootClock } from '../../src/base/clock.ts';
 import { silentLog } from '../../src/base/log.ts';
+import type { FailoverGroup } from '../../src/crds/failovergroup.ts';
 import type { KubeApi } from '../../src/kube/api.ts';
-import { assignment, group } from '../decide/build.ts';
+import { assignment, group, onDisk } from '../decide/build.ts';
 
 /** One group on a node whose shim takes its time: a start is asked for, and not answered before it is told to be. */
 
 const A = '10.1.0.20';
 
 function open({ setGroup = () => {} }: Partial<Pick<RunDir, 'setGroup'>> = {}) {
-  const here = group({ assignment: assignment({ incarnation: 1 }) });
+  let here = group({ assignment: assignment({ incarnation: 1 }) });
   const on = new Set<string>();
   const puts: string[] = [];
   let incarnation: number | undefined = 1;
@@ -69,6 +70,10 @@ function open({ setGroup = () => {} }: Partial<Pick<RunDir, 'setGroup'>> = {}) {
   return {
     ...{ agent, on, puts },
     starts: () => starts,
+    setGroupSeen: (next: FailoverGroup) => {
+      here = next;
+      agent.poke();
+    },
     setIncarnation: (next: number | undefined) => {
       incarnation = next;
     },
@@ -111,5 +116,27 @@ test('a new incarnation waits for the addresses also where /run takes nothing', 
   broken = true;
   await expect(agent.settle(false)).rejects.toThrow(/no space/);
   expect([...on]).toEqual([]);
+  agent.leave();
+});
+
+test('whose assignment is lost says in its answer what it goes by on the disk, and goes by the one that is made again', async () => {
+  let memory: GroupMemory | undefined;
+  const { agent, starts, setGroupSeen } = open({ setGroup: (_, next) => (memory = next) });
+  agent.deadlineMoved(renewed());
+  agent.poke();
+  await vi.waitUntil(() => starts() === 1, { timeout: 60_000 });
+
+  setGroupSeen(group({ assignment: undefined, lost: '200' }));
+  await vi.waitUntil(() => agent.report()?.rollCall === '200', { timeout: 60_000 });
+  expect(agent.report()).toMatchObject({ epoch: 3, heartbeat: false });
+
+  const again = onDisk();
+  setGroupSeen(group({ assignment: again }));
+  await vi.waitUntil(() => agent.report()?.rollCall === undefined, { timeout: 60_000 });
+  expect(memory?.assignment).toEqual(again);
+
+  setGroupSeen(group({ assignment: undefined, lost: '200' }));
+  await vi.waitUntil(() => agent.report()?.rollCall === '200', { timeout: 60_000 });
+  expect(agent.report()).toMatchObject({ epoch: 3, heartbeat: true });
   agent.leave();
 });

@@ -241,6 +241,33 @@ describe('a lost status', () => {
     expect(planFailover(seen({ group: group({ assignment: undefined }), nodes }), NOW).reason).toBe('StatusLost');
   });
 
+  for (const [spec, here, made] of [
+    [false, true, true],
+    [false, undefined, true],
+    [false, false, false],
+    [true, false, true],
+  ] as const) {
+    it(`has ${made ? 'a' : 'no'} second channel again where the spec says ${spec} and the node that runs it ${here ?? 'nothing'}`, () => {
+      const nodes = [
+        idle,
+        node('server2', { report: { ...runs(4), ...(here === undefined ? {} : { heartbeat: here }) } }),
+      ];
+      const lost = group({ assignment: undefined, lost: CALL, heartbeat: spec });
+      const plan = planFailover(seen({ group: lost, nodes }), NOW);
+      expect(plan.assignment).toMatchObject({ node: 'server2', epoch: 4, basis: { heartbeat: made } });
+    });
+  }
+
+  it('moves nobody who lives by a second channel that the spec has no more', () => {
+    const lost = group({ assignment: undefined, lost: CALL, heartbeat: false });
+    const runsOnDisk = { ...runs(4), heartbeat: true };
+    const input = seen({ group: lost, nodes: [idle, node('server2', { report: runsOnDisk })] });
+    const { assignment } = planFailover(input, NOW);
+    const cutOff = [idle, node('server2', { lease: agedFor(60_000), report: runsOnDisk })];
+    const later = planFailover(seen({ group: group({ assignment, heartbeat: false }), nodes: cutOff }), NOW);
+    expect(later).toMatchObject({ reason: 'ProofMissing', deeds: [] });
+  });
+
   it('is over with the assignment: neither call nor newness is left', () => {
     const input = seen({
       group: group({ assignment: undefined, lost: CALL }),
