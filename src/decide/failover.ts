@@ -5,7 +5,7 @@ import { leaveClaimedEpoch } from './claimedepoch.ts';
 import { hasAged, isInTouch } from './fitness.ts';
 import { callTheRoll } from './loststatus.ts';
 import { assign, destination, moveUnderWay, optional, provenAt, stop } from './move.ts';
-import { diskView, isPromised, livesOnDisk } from './neighbours.ts';
+import { isUnread, livesOnDisk } from './neighbours.ts';
 import { missingProof } from './openepochs.ts';
 import { holdWhileOutOfTouch, waitForRelease, whenOutOfTouch } from './outoftouch.ts';
 import type { Deed, GroupPlan } from './plan.ts';
@@ -170,9 +170,8 @@ function fenceLostNode(situation: Situation): GroupPlan | undefined {
         message: `Cannot move the group from ${assignment.node}: ${missing}`,
         deeds: [],
       };
-    const unread = diskView(seen, assignment, now).state === 'unknown' && !isPromised(seen.group, assignment);
-    if (unread) return undefined;
   }
+  if (isUnread(seen, assignment, now)) return undefined;
   return {
     reason: 'NodeLost',
     message: `${assignment.node} has not renewed its Lease for ${now.ms - lease.firstSeenMs} ms; it is fenced`,

@@ -44,6 +44,15 @@ export function livesOnDisk(seen: GroupSeen, assignment: Assignment, now: Now): 
 }
 
 /**
+ * Nobody can tell by the disk whether it still lives, and nobody has decided yet that the group is to go elsewhere all the
+ * same. What is being deleted starts nowhere, and its servers may all be gone: nobody is waited for.
+ */
+export function isUnread(seen: GroupSeen, assignment: Assignment, now: Now): boolean {
+  if (isPromised(seen.group, assignment) || seen.group.metadata.deletionTimestamp !== undefined) return false;
+  return diskView(seen, assignment, now).state === 'unknown';
+}
+
+/**
  * The move is decided and stored. It is carried out also where the old node does not hear of it: it stops as soon as it
  * reads the claim of the new one on the disk, and the new one waits for that at its gate. A group that is to end has no
  * new node, so nobody would tell the old one.

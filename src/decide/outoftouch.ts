@@ -1,7 +1,7 @@
 import { type Assignment, MOVE_TO_ANNOTATION } from '../crds/failovergroup.ts';
 import type { FitnessReason } from '../crds/reasons.ts';
 import { hasAged, isInTouch } from './fitness.ts';
-import { diskView } from './neighbours.ts';
+import { diskView, isUnread } from './neighbours.ts';
 import type { GroupPlan } from './plan.ts';
 import { groupReportOf, type NodeSeen } from './seen.ts';
 import type { Situation } from './situation.ts';
@@ -29,6 +29,10 @@ export function waitForRelease(situation: Situation): GroupPlan | undefined {
   if (hasAged(holder, now) && view.state === 'seen') {
     const message = `${assignment.node} does not hear that it is to end: it is out of touch with the API server and lives on the shared disk, by ${view.by.join(', ')}; mend its way to the API server, or switch it off`;
     return { reason: 'WaitingForLease', message, deeds: [], lookAgainAtMs: view.untilMs };
+  }
+  if (hasAged(holder, now) && view.state === 'unknown' && isUnread(seen, assignment, now)) {
+    const message = `${assignment.node} does not hear that it is to end, and nobody can tell from the shared disk whether it still runs (${view.why}); mend its way to the API server, or that of another node to the disk`;
+    return { reason: 'DiskUnread', message, deeds: [] };
   }
   return { reason: 'WaitingForLease', message: outOfTouchMessage(assignment, holder), deeds: [], ...whenAged(holder) };
 }

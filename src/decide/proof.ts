@@ -1,6 +1,6 @@
 import type { Assignment, Proof } from '../crds/failovergroup.ts';
 import { fencedSinceMs, instanceIdOf, isProvenOff } from './instance.ts';
-import { livesOnDisk } from './neighbours.ts';
+import { isUnread, livesOnDisk } from './neighbours.ts';
 import { type GroupSeen, groupReportOf, type NodeSeen, type Now, nodeSeen } from './seen.ts';
 
 /** Whether the node of an assignment is out, which alone allows the next epoch. docs/protocol.md has the table. */
@@ -74,12 +74,12 @@ function instanceStopped({ instance }: GroupSeen, { lease }: NodeSeen, assignmen
 
 /**
  * Nobody holds it and its incarnation has grown: it was fenced, whoever did it. Where it was fenced for another group
- * and others see the node live by the disk, it serves this one until it comes back.
+ * and others see the node live by the disk, or cannot tell, it serves this one until it comes back.
  */
 function leaseExpired(seen: GroupSeen, node: NodeSeen, assignment: Assignment, now: Now): Outness | undefined {
   const { lease } = node;
   if (seen.group.spec.fencing.policy === 'Instance') return undefined;
   if (lease.kind !== 'present' || lease.holder !== '' || lease.incarnation <= assignment.incarnation) return undefined;
-  if (livesOnDisk(seen, assignment, now)) return undefined;
+  if (livesOnDisk(seen, assignment, now) || isUnread(seen, assignment, now)) return undefined;
   return { out: true, proof: 'LeaseExpired', message: `the Lease of ${assignment.node} aged and was fenced` };
 }

@@ -192,6 +192,17 @@ const TABLE: readonly Row[] = [
     reason: 'SeenOnDisk',
   },
   {
+    when: 'it was fenced for another group and nobody can tell whether it lives: it may serve this one',
+    seen: seen({
+      group: group({ assignment: onDisk() }),
+      nodes: [
+        node('server1', { lease: agedFor(9_000, { holder: '', incarnation: 2 }), incarnation: 1, report: running(3) }),
+        node('server2', { report: reads('server1', 'unknown') }),
+      ],
+    }),
+    reason: 'DiskUnread',
+  },
+  {
     when: 'it was fenced and is not seen',
     seen: seen({
       group: group({ assignment: onDisk() }),
@@ -249,6 +260,14 @@ const TABLE: readonly Row[] = [
       ],
     }),
     reason: 'WaitingForLease',
+  },
+  {
+    when: 'it is to end and nobody can tell whether it lives: it is neither fenced nor called stopped',
+    seen: silent(
+      { report: reads('server1', 'unknown') },
+      { running: false, assignment: onDisk({ state: 'Stopping' }) },
+    ),
+    reason: 'DiskUnread',
   },
   {
     when: 'it is deleted and is seen: it is kept',
