@@ -503,7 +503,8 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
       const epoch = memory.ended;
       // Once a new epoch runs, a sync would say nothing about the old one's writes alone, and need not.
       if (left || memory.spawned > epoch || !(await takesEnd(epoch, SETTLE_LIMIT_MS * 3))) continue;
-      if (memory.ended === epoch) remember({ ...memory, settled: true, written: undefined });
+      // Started meanwhile: what it writes is under way from now on.
+      if (memory.ended === epoch && memory.spawned <= epoch) remember({ ...memory, settled: true, written: undefined });
     }
     underWay.settle = false;
     context.onChange();
