@@ -45,7 +45,8 @@ let runsAsRoot = false;
 let killAt: number | undefined;
 /** When a chain that has not come to the user's program is given up. */
 let chainUntilMs = 0;
-let killing = false;
+/** What is being killed, until none of it is left. */
+let killing: Promise<void> | undefined;
 let stuck: readonly Stuck[] = [];
 let kin: readonly Kin[] = [];
 let kinSeenMs = 0;
@@ -212,6 +213,8 @@ async function endRest(ended: LastRun): Promise<void> {
     tell();
     await killAll(victims(), undefined, tellStuck);
   }
+  // It looks for this cgroup and this mark until it has found nothing twice: what is started next would be found.
+  await killing;
   stuck = [];
   if (config.cgroup !== undefined) removeCgroup(config.cgroup);
   child = undefined;
@@ -308,10 +311,8 @@ function kill(): void {
   child?.kill('SIGKILL');
   killNow(victims());
   // What has left the session is found by its mark, also while the process itself hangs in the kernel and does not exit.
-  if (killing) return;
-  killing = true;
-  void killAll(victims(), undefined, tellStuck).finally(() => {
-    killing = false;
+  killing ??= killAll(victims(), undefined, tellStuck).finally(() => {
+    killing = undefined;
   });
 }
 
