@@ -19,7 +19,7 @@ import { type GroupSeen, groupReportOf, type Loss, type Now } from '../decide/se
 import { LONGEST_TAKEOVER_MS, timingOf } from '../decide/timing.ts';
 import type { KubeApi } from '../kube/api.ts';
 import { AlreadyExists, Conflict } from '../kube/errors.ts';
-import { createUnheldLease, fenceLease } from '../kube/lease.ts';
+import { createUnheldLease, fenceLease, NODE_LABEL } from '../kube/lease.ts';
 import { mergePatch } from '../kube/mergepatch.ts';
 import { failoverGroups, leases } from '../kube/resources.ts';
 import type { Fencing } from './fencing.ts';
@@ -214,6 +214,9 @@ export function createGroupReconciler(
           );
         } catch (error) {
           if (!(error instanceof AlreadyExists)) throw error;
+          // It is there and our list does not show it: somebody took off the label by which Leases of nodes are listed.
+          const labels = { [NODE_LABEL]: deed.node };
+          await api.patchMetadata(leases, namespace, deed.node, { metadata: { labels } }, call);
         }
         return group;
       }

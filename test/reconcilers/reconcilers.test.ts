@@ -2,6 +2,7 @@ import { DeleteRouteCommand, EC2Client, ReplaceRouteCommand } from '@aws-sdk/cli
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { stringify } from 'yaml';
 import type { Condition } from '../../src/crds/conditions.ts';
+import { NODE_LABEL } from '../../src/kube/lease.ts';
 import { failoverGroups, failoverNodes, leases, vipResources } from '../../src/kube/resources.ts';
 import type { SeededCloud } from '../../tools/moto/seed.ts';
 import { CREDENTIALS, type Emulator, REGION, startEmulator } from '../aws/emulator.ts';
@@ -191,6 +192,18 @@ describe('the controller', () => {
     expect(performance.now() - fromMs).toBeGreaterThan(6_000 - 100); // seen by us a moment after it was made
     expect((await group()).status?.move?.proof).toBe('LeaseExpired');
   }, 90_000);
+
+  it('gives a Lease back the label that somebody took off, without which it would be missing for ever', async () => {
+    await served();
+    const label = { [NODE_LABEL]: null };
+    await controller.api.patchMetadata(leases, namespace, 'server1', { metadata: { labels: label } });
+    await soon(async () => {
+      const lease = await controller.api.get(leases, namespace, 'server1');
+      expect(lease?.metadata.labels?.[NODE_LABEL]).toBe('server1');
+    });
+    await soon(async () => expect(ready(await group())).toMatchObject({ status: 'True', reason: 'Serving' }));
+    expect((await group()).status?.assignment).toMatchObject({ node: 'server1', epoch: 1 });
+  });
 
   it('repairs a route that was changed behind its back, and names what it led to', async () => {
     await served();
