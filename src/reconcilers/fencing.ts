@@ -180,13 +180,14 @@ export function createFencing(options: FencingOptions): Fencing {
 
     // What a cache says may be old, and nothing that EC2 does is conditional on what stands here: so both are read now.
     const call = { signal, timeoutMs: KUBE_TIMEOUT_MS };
-    const [fresh, ...confirmed] = await Promise.all([
-      api.get(failoverNodes, namespace, name, call),
-      ...orders.map(async ({ groupKey, wish }) => await isNeeded(namespace, groupKey, wish, call)),
-    ]);
+    const needed = async () => {
+      const asked = orders.map(async ({ groupKey, wish }) => await isNeeded(namespace, groupKey, wish, call));
+      return (await Promise.all(asked)).includes(true);
+    };
+    const [fresh, confirmed] = await Promise.all([api.get(failoverNodes, namespace, name, call), needed()]);
     if (!fresh) return;
-    if (confirmed.includes(true)) {
-      const pauseMs = await stop(fresh, orders, instanceId, memory, signal);
+    if (confirmed) {
+      const pauseMs = await stop(fresh, { orders, id: instanceId, needed }, memory, signal);
       memory.notBeforeMs = clock.nowMs() + pauseMs;
       return { afterMs: pauseMs };
     }
@@ -214,8 +215,7 @@ export function createFencing(options: FencingOptions): Fencing {
   /** One round. Answers how long to pause before the next. */
   async function stop(
     node: FailoverNode,
-    orders: readonly Order[],
-    id: string,
+    { orders, id, needed }: Stop,
     memory: Memory,
     signal: AbortSignal,
   ): Promise<number> {
@@ -228,7 +228,8 @@ export function createFencing(options: FencingOptions): Fencing {
       const found = memory.stop && memory.stop.sentMs >= sinceMs ? memory.stop.found : undefined;
       const step = memory.read ? stopStep(memory.read, node.status?.stop?.instanceId === id, found) : 'wait';
       if (step === 'mark' && first) await mark(node, first, signal);
-      if (step !== 'wait') {
+      // Once more, after all that could be slow: the node may have ended its epoch, and been assigned the next.
+      if (step !== 'wait' && (await needed())) {
         mustLead();
         const sentMs = clock.nowMs();
         const state = await ec2.stopInstance(id, { timeoutMs: EC2_TIMEOUT_MS, signal, urgent: true });
@@ -447,6 +448,13 @@ interface Order {
   readonly groupKey: string;
   readonly wish: Extract<Wish, { kind: 'stop' }>;
   readonly sinceMs: number;
+}
+
+/** An instance to be stopped, for whom, and whether that still holds by the API server's word. */
+interface Stop {
+  readonly orders: readonly Order[];
+  readonly id: string;
+  readonly needed: () => Promise<boolean>;
 }
 
 function isSame(one: Wish, other: Wish): boolean {
