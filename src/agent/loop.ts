@@ -81,6 +81,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
   let started = false;
   let poked = false;
   let cancelLook = () => {};
+  let renewing: AbortController | undefined;
   let timing: Timing | undefined;
 
   const reporter = createReporter({
@@ -142,12 +143,21 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     while (watches.node() === undefined && !ending.signal.aborted) await clock.sleep(SYNC_LOOK_MS);
     started = true;
     look();
-    if (mismatch() === undefined) await keeper.run(ending.signal);
-    else await aborted(ending.signal);
+    await keepLease();
     cancelLook();
     for (const group of groups.values()) group.leave();
     for (const { probe } of probes.values()) probe.close();
     for (const opened of disks.values()) opened.close();
+  }
+
+  /** While this is the node's own instance. Somebody may give the node another, whose agent then has the Lease. */
+  async function keepLease(): Promise<void> {
+    while (!ending.signal.aborted) {
+      if (mismatch() === undefined) {
+        renewing = new AbortController();
+        await keeper.run(AbortSignal.any([ending.signal, renewing.signal]));
+      } else await clock.sleep(LOOK_EVERY_MS, ending.signal).catch(() => {});
+    }
   }
 
   /** What an earlier agent left running under the incarnation that /run remembers; anything else that is ours ends. */
@@ -184,6 +194,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     cancelLook = clock.after(LOOK_EVERY_MS, poke);
     const own = watches.node();
     if (own !== undefined) takeTiming(own);
+    if (mismatch() !== undefined) renewing?.abort();
     keepGroups();
     keepProbes();
     for (const group of groups.values()) group.poke();
@@ -358,11 +369,4 @@ const DEFAULT_TIMING: Timing = timingOf(timingSchema.parse({}));
 
 function everything(matches: (mark: string) => boolean, cgroups: readonly string[]) {
   return { matches, cgroups, known: [], sinceTicks: 0, cgroupHoldsAll: false };
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    signal.addEventListener('abort', () => resolve(), { once: true });
-  });
 }

@@ -6,7 +6,7 @@ import { afterEach, beforeAll, describe, expect, onTestFinished, test } from 'vi
 import { isAlive, readProcess } from '../../src/agent/scan.ts';
 import { bootClock } from '../../src/base/clock.ts';
 import { fenceLease } from '../../src/kube/lease.ts';
-import { failoverGroups } from '../../src/kube/resources.ts';
+import { failoverGroups, failoverNodes } from '../../src/kube/resources.ts';
 import type { ApiServerAccess } from '../kube/apiserver.ts';
 import { sharedApiServer } from '../kube/shared.ts';
 import { groupName, type Machine, startMachine } from './machine.ts';
@@ -193,6 +193,17 @@ test('an agent on another instance than its node runs nothing and says why', asy
   const report = await until('it has reported', () => machine.report());
   expect(report).toMatchObject({ reason: 'InstanceMismatch', incarnation: 0 });
   expect(await machine.lease()).toBeUndefined();
+});
+
+test('an agent whose node is given to another instance ends what it runs and leaves the Lease to that', async () => {
+  const { machine, user } = await runningMachine();
+  await machine.client.remove(failoverNodes, namespace, machine.node);
+  await machine.declareNode({ instanceId: 'i-0123456789abcdef0' });
+  await until('the process is gone', () => !isAlive(user));
+  const before = await machine.lease();
+  const fromMs = bootClock.nowMs();
+  await until('several renewals would be due', () => bootClock.nowMs() > fromMs + 2_000);
+  expect((await machine.lease())?.renewTime).toBe(before?.renewTime);
 });
 
 test('a group that is removed by force takes its process with it', async () => {
