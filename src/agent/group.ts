@@ -579,12 +579,16 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
     deadline = { untilMs, unbrokenSinceMs: deadline.untilMs > now ? deadline.unbrokenSinceMs : now };
     void process.setDeadline(untilMs);
     if (plan?.serving) placeAddresses();
+    else keepEarlierAddresses();
     // A gap may have closed, and what waited for the Lease may start.
     if (plan?.reason !== 'Running') poke();
   }
 
   async function cutDeadline(untilMs: number): Promise<void> {
-    if (deadline.untilMs > untilMs) deadline = { ...deadline, untilMs };
+    if (deadline.untilMs > untilMs) {
+      deadline = { ...deadline, untilMs };
+      keepEarlierAddresses();
+    }
     await process.cutDeadline(untilMs);
   }
 
@@ -608,8 +612,33 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
     // Nothing was renewed by this agent yet. What an earlier one left there serves the process that it left running, and
     // goes by itself at the deadline it was put there with.
     if (deadline.untilMs === Number.NEGATIVE_INFINITY && process.view().state === 'running') return;
-    const here = serving && deadline.untilMs > clock.nowMs() ? held : [];
+    // The list of VIPs may come later than the group.
+    const ours = all === undefined ? (memory.addresses ?? []) : held;
+    const here = serving && deadline.untilMs > clock.nowMs() ? ours : [];
     addresses.want(here, all, deadline.untilMs, context.servedByOthers(name));
+    rememberAddresses(here);
+  }
+
+  /**
+   * The API server has not been heard: what an earlier agent put there goes on for as long as the process that it left
+   * running may. Nothing else is put there, and nothing is taken away.
+   */
+  function keepEarlierAddresses(): void {
+    const { state, epoch } = process.view();
+    const { addresses: earlier = [], spawned, ended } = memory;
+    if (plan !== undefined || cleared || earlier.length === 0 || deadline.untilMs <= clock.nowMs()) return;
+    if (state === 'running' && epoch === spawned && epoch > ended) addresses.want(earlier, undefined, deadline.untilMs);
+  }
+
+  /** For an agent that comes back while the API server is away. Best effort: they go by themselves at the deadline. */
+  function rememberAddresses(here: readonly string[]): void {
+    // Where nothing was started yet they serve no process, and a record would say that it is known what ran here.
+    if (memory.spawned === 0 || here.join() === (memory.addresses ?? []).join()) return;
+    try {
+      remember({ ...memory, addresses: [...here] });
+    } catch (error) {
+      log.warn('cannot write down the addresses', { error: describeError(error) });
+    }
   }
 
   /** Whoever sees a new incarnation may send clients elsewhere. Where the interface is not known, none was put there. */

@@ -50,6 +50,8 @@ const groupMemory = z.object({
   written: z.array(writtenMount).optional(),
   /** By which something was spawned: an agent that comes back while the API server is away goes by it. */
   assignment: assignmentSchema.optional(),
+  /** What was put on the interface for it last. */
+  addresses: z.array(z.string()).optional(),
   /** When the last epoch ended, by the boot clock. */
   endedAtMs: z.number().optional(),
 });

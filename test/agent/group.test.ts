@@ -14,10 +14,24 @@ import { assignment, group, onDisk } from '../decide/build.ts';
 
 const A = '10.1.0.20';
 
-function open({ setGroup = () => {} }: Partial<Pick<RunDir, 'setGroup'>> = {}) {
+const FRESH: GroupMemory = { ended: 0, settled: true, spawned: 0 };
+
+interface Left extends Partial<Pick<RunDir, 'setGroup'>> {
+  readonly memory?: GroupMemory;
+  /** The epoch of the process that an earlier agent has left running. */
+  readonly runs?: number;
+  /** What the API server's lists say. Undefined: everything. */
+  readonly heard?: { groups: boolean; vips: boolean };
+}
+
+function open({ setGroup = () => {}, memory = FRESH, runs, heard = { groups: true, vips: true } }: Left = {}) {
   let here = group({ assignment: assignment({ incarnation: 1 }) });
   const on = new Set<string>();
   const puts: string[] = [];
+  const lifetimes: number[] = [];
+  const removed: string[] = [];
+  const left = { state: 'running', epoch: runs, pid: 1, last: undefined };
+  const none = { state: 'absent', epoch: 0, pid: undefined, last: undefined };
   let incarnation: number | undefined = 1;
   let starts = 0;
   const mount = { id: 1, device: '0:1', mountPoint: '/mnt/efs', fsType: 'nfs4', source: 'efs' };
@@ -25,7 +39,7 @@ function open({ setGroup = () => {} }: Partial<Pick<RunDir, 'setGroup'>> = {}) {
     ...realParts,
     mountAt: () => ({ state: 'mounted', mount }),
     createGroupProcess: () => ({
-      view: () => ({ state: 'absent', epoch: 0, pid: undefined, last: undefined }),
+      view: () => (runs === undefined ? none : left),
       start: () => {
         starts += 1;
         return new Promise<void>(() => {});
@@ -42,17 +56,19 @@ function open({ setGroup = () => {} }: Partial<Pick<RunDir, 'setGroup'>> = {}) {
     ...{ namespace: 'storage', node: 'server1', clock: bootClock, log: silentLog, parts, onChange: () => {} },
     api: { get: async () => here } as unknown as KubeApi, // the one call there is
     signal: new AbortController().signal,
-    runDir: { group: () => ({ ended: 0, settled: true, spawned: 0 }), setGroup } as unknown as RunDir, // what is asked of it here
+    runDir: { group: () => memory, setGroup } as unknown as RunDir, // what is asked of it here
     host: { look: () => ({ account: { uid: 1, gid: 1, home: '/' } }) },
     disk: () => disk,
     addressesOn: () => ({
-      put: async (addresses: readonly string[]) => {
+      put: async (addresses: readonly string[], lifetimeSeconds: number) => {
         for (const address of addresses) on.add(address);
+        lifetimes.push(lifetimeSeconds);
         puts.push(...addresses);
       },
       remove: async (addresses: readonly string[]) => {
         await setImmediate();
         for (const address of addresses) on.delete(address);
+        removed.push(...addresses);
       },
       present: async () => [...on],
     }),
@@ -62,13 +78,13 @@ function open({ setGroup = () => {} }: Partial<Pick<RunDir, 'setGroup'>> = {}) {
     incarnation: () => incarnation,
     deadline: () => ({ untilMs: Number.NEGATIVE_INFINITY, unbrokenSinceMs: Number.POSITIVE_INFINITY }),
     timing: () => ({ renewEveryMs: 1_000, fenceAfterMs: 5_000, killWithinMs: 1_000, takeoverAfterMs: 8_000 }),
-    watched: () => here,
-    vips: () => ({ all: [A], held: [A] }),
+    watched: () => (heard.groups ? here : 'unknown'),
+    vips: () => (heard.vips ? { all: [A], held: [A] } : { all: undefined, held: [] }),
     servedByOthers: () => [],
   } as unknown as GroupContext; // the shim's configuration is not looked at here
   const agent = createGroupAgent('failover', context);
   return {
-    ...{ agent, on, puts },
+    ...{ agent, on, puts, lifetimes, removed },
     starts: () => starts,
     setGroupSeen: (next: FailoverGroup) => {
       here = next;
@@ -138,5 +154,74 @@ test('whose assignment is lost says in its answer what it goes by on the disk, a
   setGroupSeen(group({ assignment: undefined, lost: '200' }));
   await vi.waitUntil(() => agent.report()?.rollCall === '200', { timeout: 60_000 });
   expect(agent.report()).toMatchObject({ epoch: 3, heartbeat: true });
+  agent.leave();
+});
+
+/** What an agent remembers that had started epoch 3, with its address. */
+const SERVED: GroupMemory = { ...FRESH, spawned: 3, addresses: [A] };
+const turns = async () => {
+  for (let turn = 0; turn < 20; turn += 1) await setImmediate();
+};
+
+test('until the API server is heard, an address lives on with the process that an earlier agent left running', async () => {
+  const heard = { groups: false, vips: false };
+  const { agent, on, puts, lifetimes, removed } = open({ memory: SERVED, runs: 3, heard });
+  agent.poke();
+  await turns();
+  expect(puts).toEqual([]); // no deadline yet
+  agent.deadlineMoved(renewed());
+  await vi.waitUntil(() => on.has(A), { timeout: 60_000 });
+  expect(agent.serves()).toEqual([A]); // no other group of the node takes it away
+
+  lifetimes.length = 0;
+  await agent.cutDeadline(bootClock.nowMs() + 300_000);
+  await vi.waitUntil(() => lifetimes.length > 0, { timeout: 60_000 });
+  expect(Math.max(...lifetimes)).toBeLessThanOrEqual(300);
+
+  heard.groups = true; // and the list of VIPs comes later
+  agent.poke();
+  await vi.waitUntil(() => agent.report() !== undefined, { timeout: 60_000 });
+  heard.vips = true;
+  agent.poke();
+  await turns();
+  expect([[...on], removed]).toEqual([[A], []]);
+  agent.leave();
+});
+
+test.each<[string, Left]>([
+  ['nothing runs any more', {}],
+  ['what runs is of another epoch', { runs: 4 }],
+  ['the epoch has ended', { runs: 3, memory: { ...SERVED, ended: 3 } }],
+])('it is not prolonged where %s', async (_, left) => {
+  const { agent, puts } = open({ memory: SERVED, heard: { groups: false, vips: false }, ...left });
+  agent.deadlineMoved(renewed());
+  await turns();
+  expect(puts).toEqual([]);
+  agent.leave();
+});
+
+test('nor where it was ended for a new incarnation', async () => {
+  const { agent, puts } = open({ memory: SERVED, runs: 3, heard: { groups: false, vips: true } });
+  await agent.kill('this node has lost its Lease');
+  agent.deadlineMoved(renewed());
+  await turns();
+  expect(puts).toEqual([]);
+  agent.leave();
+});
+
+test('an agent remembers the addresses for as long as they belong there', async () => {
+  let memory = FRESH;
+  const { agent, starts } = open({
+    setGroup: (_, next) => {
+      memory = next;
+    },
+  });
+  agent.deadlineMoved(renewed());
+  agent.poke();
+  await vi.waitUntil(() => starts() === 1 && memory.addresses?.includes(A), { timeout: 60_000 });
+  expect(memory.spawned).toBeGreaterThan(0);
+  await agent.kill('a new incarnation begins');
+  expect(await agent.settle(false)).toBe(true);
+  expect(memory.addresses).toEqual([]);
   agent.leave();
 });
