@@ -1,6 +1,7 @@
 import { MOVE_TO_ANNOTATION, type Move, RELEASE_FINALIZER } from '../crds/failovergroup.ts';
 import type { GroupReport } from '../crds/failovernode.ts';
 import type { GroupReason } from '../crds/reasons.ts';
+import { followChangedDisk } from './changeddisk.ts';
 import { leaveClaimedEpoch } from './claimedepoch.ts';
 import { hasAged, isInTouch } from './fitness.ts';
 import { callTheRoll } from './loststatus.ts';
@@ -38,6 +39,7 @@ const CHECKS: readonly Check[] = [
   leaveCordonedNode,
   leaveFailedProcess,
   leaveClaimedEpoch,
+  followChangedDisk,
   leaveNodeThatCannotStart,
   leaveFailedDisk,
   waitForRelease,

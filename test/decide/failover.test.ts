@@ -620,6 +620,20 @@ const TABLE: readonly Row[] = [
     assigns: 'server1#4',
   },
   {
+    when: 'the mount path is changed before the process came to run',
+    seen: seen({
+      group: group({ mountPath: '/mnt/new' }),
+      nodes: [node('server1', { report: report({ epoch: 3, ended: 2 }) }), spare],
+    }),
+    reason: 'Startup',
+    assigns: 'stop',
+  },
+  {
+    when: 'the mount path is changed under a process that runs',
+    seen: seen({ group: group({ mountPath: '/mnt/new' }), nodes: [served, spare], vips: [routed(3)] }),
+    reason: 'Serving',
+  },
+  {
     when: 'it is wished for again',
     seen: seen({
       group: group({ assignment: stopping }),
