@@ -84,6 +84,10 @@ function answerOf(node: NodeSeen, call: string, situation: Situation): Answer {
     return wait(
       'its Lease aged, which is no proof under fencing.policy Instance: bring it back; or see to it that its instance is off, and set spec.fencing.policy to Lease until the group is assigned',
     );
+  if (!deleting && hadChannel(node, situation))
+    return wait(
+      `its Lease aged, which does not count for epoch ${groupReportOf(node, name)?.epoch}, because sharedDisk.heartbeat has been set to false since: set it back to true, or bring it back`,
+    );
   if (!held) return { node, state: 'out' };
   if (!deleting && !seen.nodes.some((other) => isInTouch(other, now))) return wait('its Lease aged, as all do');
   return wait('its Lease aged', { deed: { kind: 'Fence', node: node.name, resourceVersion: lease.resourceVersion } });
@@ -133,6 +137,15 @@ function adopt(situation: Situation, answers: readonly Answer[]): GroupPlan | un
     ...optional('diskId', report.diskId),
     deeds: [],
   };
+}
+
+/**
+ * As missingProof has it with a status: it may live by the disk, and whoever starts next would not look there. By its
+ * last word, which is from before the loss; after a deleted group nothing starts.
+ */
+function hadChannel(node: NodeSeen, { seen, name }: Situation): boolean {
+  const report = groupReportOf(node, name);
+  return !seen.group.spec.sharedDisk.heartbeat && isIn(report) && report?.heartbeat === true;
 }
 
 function lives({ state }: GroupReport): boolean {

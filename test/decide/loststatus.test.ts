@@ -103,6 +103,47 @@ const TABLE: readonly Row[] = [
     says: /server2: it is out of touch with the API server and lives on the shared disk, by server1/,
   },
   {
+    when: 'one is silent and ran by a second channel that the spec has no more: nobody would look whether it lives there',
+    group: { heartbeat: false },
+    nodes: [idle, node('server2', { lease: agedFor(8_000), report: { ...running(4), heartbeat: true } })],
+    reason: 'StatusLost',
+    says: /server2: its Lease aged, which does not count for epoch 4, because sharedDisk.heartbeat/,
+  },
+  {
+    when: 'one was fenced and ran by a second channel that the spec has no more',
+    group: { heartbeat: false },
+    nodes: [
+      idle,
+      node('server2', {
+        lease: lease({ holder: '', incarnation: 2 }),
+        incarnation: 1,
+        report: { ...running(4), heartbeat: true },
+      }),
+    ],
+    reason: 'StatusLost',
+    says: /server2: its Lease aged, which does not count/,
+  },
+  {
+    when: 'one is silent and ran by a second channel that the spec still has: the gate looks whether it lives there',
+    nodes: [idle, node('server2', { lease: agedFor(8_000), report: { ...running(4), heartbeat: true } })],
+    reason: 'StatusLost',
+    deeds: ['Fence'],
+  },
+  {
+    when: 'one is silent and ran without a second channel',
+    group: { heartbeat: false },
+    nodes: [idle, node('server2', { lease: agedFor(8_000), report: { ...running(4), heartbeat: false } })],
+    reason: 'StatusLost',
+    deeds: ['Fence'],
+  },
+  {
+    when: 'it is deleted, and one that ran by a second channel is silent: nothing starts after it',
+    group: { heartbeat: false, deleting: true },
+    nodes: [idle, node('server2', { lease: agedFor(8_000), report: { ...running(4), heartbeat: true } })],
+    reason: 'StatusLost',
+    deeds: ['Fence'],
+  },
+  {
     when: 'all are silent: nobody is fenced',
     nodes: [
       node('server1', { lease: agedFor(8_000), report: report() }),
