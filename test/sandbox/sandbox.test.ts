@@ -104,7 +104,7 @@ async function stateOf(name: ServerName): Promise<string | undefined> {
 }
 
 /** The data plane follows within milliseconds; a busy machine takes longer. */
-const soon = { timeout: 10_000, interval: 10 };
+const soon = { timeout: 60_000, interval: 10 };
 const becomes = (who: string, address?: string) => vi.waitFor(async () => expect(await ask(address)).toBe(who), soon);
 
 describe('traffic', () => {
