@@ -71,7 +71,7 @@ async function bench(
 }
 
 const moved: Happening = { type: 'Normal', reason: 'Moved', action: 'Move', note: 'moved to server2' };
-const soon = (check: () => unknown) => vi.waitFor(check, { timeout: 10_000, interval: 20 });
+const soon = (check: () => unknown) => vi.waitFor(check, { timeout: 60_000, interval: 20 });
 
 test('an event is written as the API wants it, and kubectl shows it', async () => {
   const { recorder, node, stored } = await bench();

@@ -65,7 +65,7 @@ async function bench(options: Partial<ReflectorOptions<NodeLease>> = {}): Promis
   };
 }
 
-const soon = (check: () => void, timeout = 5_000) => vi.waitFor(check, { timeout, interval: 5 });
+const soon = (check: () => void, timeout = 60_000) => vi.waitFor(check, { timeout, interval: 5 });
 const connected = (b: Bench) => soon(() => expect(b.reflector.connected()).toBe(true));
 
 describe('a quiet watch', () => {

@@ -22,7 +22,7 @@ afterAll(async () => {
 });
 
 const namespace = 'default';
-const soon = (check: () => void) => vi.waitFor(check, { timeout: 20_000, interval: 10 });
+const soon = (check: () => void) => vi.waitFor(check, { timeout: 60_000, interval: 10 });
 
 async function put(name: string, holderIdentity: string): Promise<void> {
   const seen = await client.get(leases, namespace, name);

@@ -63,7 +63,7 @@ function start(client: KubeClient, clock: FakeClock, path: string, lifeSeconds =
   });
 }
 
-const soon = (check: () => unknown) => vi.waitFor(check, { timeout: 10_000, interval: 10 });
+const soon = (check: () => unknown) => vi.waitFor(check, { timeout: 60_000, interval: 10 });
 
 test('the own token is renewed at once and at half its life, by itself, for the owner only', async () => {
   const { path, client, clock, token } = await bench();

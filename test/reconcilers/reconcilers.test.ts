@@ -60,7 +60,7 @@ const group = async () => (await controller.api.get(failoverGroups, namespace, '
 const vip = async () => (await controller.api.get(vipResources, namespace, 'v'))!; // applied before every test
 const ready = ({ status }: { status?: { conditions: readonly Condition[] } | undefined }) =>
   status?.conditions.find(({ type }) => type === 'Ready');
-const soon = (check: () => Promise<void>, timeout = 10_000) => vi.waitFor(check, { timeout, interval: 20 });
+const soon = (check: () => Promise<void>, timeout = 60_000) => vi.waitFor(check, { timeout, interval: 20 });
 const reasons = () => controller.events.map(({ reason }) => reason);
 
 async function apply(kind: string, name: string, spec: object): Promise<void> {

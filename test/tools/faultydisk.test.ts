@@ -46,7 +46,7 @@ const start = (disk: FaultyDisk, script: string) => {
   const child = spawn(file, args, { stdio: ['pipe', 'ignore', 'ignore'] });
   return { child, ended: once(child, 'exit') };
 };
-const SOON = { timeout: 10_000, interval: 20 };
+const SOON = { timeout: 60_000, interval: 20 };
 const waitsForTheDisk = async (pid: number | undefined) =>
   await vi.waitFor(async () => expect(await readFile(`/proc/${pid}/stack`, 'utf8')).toContain('fuse'), SOON);
 
