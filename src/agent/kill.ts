@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { isPopulated, killCgroup, pidsIn } from './cgroup.ts';
-import { findMarked, isAlive, listProcesses, type Process } from './scan.ts';
+import { findMarked, isAlive, listProcesses, type Process, readProcess } from './scan.ts';
 import { lookAtStuck, type Stuck } from './stuck.ts';
 
 /** A process, for as long as the machine runs: a pid alone may be another's by now. */
@@ -47,21 +47,34 @@ export async function killAll(
 ): Promise<void> {
   let clean = 0;
   let paceMs = FIRST_PACE_MS;
-  let nextTellMs = performance.now() + STUCK_AFTER_MS;
+  /** What has been found and may live: in its exit it has no mark any more, and is in no cgroup at the very last. */
+  let seen: readonly Process[] = [];
+  /** By pid, of what is left. */
+  let sinceMs: ReadonlyMap<number, number> = new Map();
+  let nextTellMs = 0;
   for (;;) {
+    const inCgroups = victims.cgroups.flatMap(pidsIn).flatMap((pid) => readProcess(pid) ?? []);
     killNow(victims);
     const left = await remaining(victims);
     for (const process of left.found) sigkill(process);
-    if (!left.none && onStuck !== undefined && performance.now() >= nextTellMs) {
-      const pids = [...left.found.map(({ pid }) => pid), ...left.unclear, ...victims.cgroups.flatMap(pidsIn)];
-      const stuck = lookAtStuck([...new Set(pids)]);
-      if (stuck.length > 0) onStuck(stuck);
-      nextTellMs = performance.now() + STUCK_AFTER_MS;
+    const byPid = new Map([...seen, ...inCgroups, ...left.found].map((process) => [process.pid, process]));
+    seen = [...byPid.values()].filter(isAlive);
+    const none = left.none && seen.length === 0;
+    if (!none && onStuck !== undefined) {
+      const nowMs = performance.now();
+      const pids = [...seen.map(({ pid }) => pid), ...left.unclear, ...victims.cgroups.flatMap(pidsIn)];
+      // What is in its exec or exit for a moment waits for nothing.
+      sinceMs = new Map(pids.map((pid) => [pid, sinceMs.get(pid) ?? nowMs]));
+      const stuck = lookAtStuck([...sinceMs].flatMap(([pid, since]) => (nowMs - since >= STUCK_AFTER_MS ? [pid] : [])));
+      if (stuck.length > 0 && nowMs >= nextTellMs) {
+        onStuck(stuck);
+        nextTellMs = nowMs + STUCK_AFTER_MS;
+      }
     }
-    clean = left.none ? clean + 1 : 0;
+    clean = none ? clean + 1 : 0;
     if (clean >= (victims.cgroupHoldsAll ? 1 : 2)) return;
     signal?.throwIfAborted();
-    await delay(left.none ? BETWEEN_SCANS_MS : paceMs);
+    await delay(none ? BETWEEN_SCANS_MS : paceMs);
     paceMs = Math.min(LAST_PACE_MS, paceMs * 2);
   }
 }

@@ -331,8 +331,9 @@ export function createGroupProcess(options: GroupProcessOptions): GroupProcess {
 }
 
 function victimsOf({ config, parts }: GroupProcessOptions, shim: Connection | undefined): Victims {
-  const status = shim?.status ?? parts.readAccepted(config.acceptedFile)?.status;
-  const known: Kin[] = [...(shim === undefined ? [] : [shim.process]), ...(status?.family ?? [])];
+  // A shim that has died may have written whom it saw, and not have come to say so.
+  const written = parts.readAccepted(config.acceptedFile)?.status.family ?? [];
+  const known: Kin[] = [...(shim === undefined ? [] : [shim.process]), ...(shim?.status.family ?? []), ...written];
   const leader = shim?.status.pid === undefined ? undefined : parts.readProcess(shim.status.pid);
   if (leader !== undefined && shim !== undefined && leader.startTicks >= shim.process.startTicks) known.push(leader);
   return {

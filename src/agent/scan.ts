@@ -22,9 +22,7 @@ export interface Scan {
   readonly unclear: readonly number[];
 }
 
-/** A process in its exit shows an empty environment too. How long after its start it may still have been one of ours. */
-const EXIT_TICKS = 200;
-/** A process in its exec shows an empty environment for a moment. */
+/** A process in its exec shows an empty environment for a moment, and so does one in its exit. */
 const EMPTY_LOOKS = 5;
 const EMPTY_PAUSE_MS = 2;
 /** How long one environment may take to be read. */
@@ -40,6 +38,9 @@ const ROUNDS = 4;
  * may have been ours, those that have come meanwhile are looked at as well, and where that does not come to an end the
  * last of them is unclear: a program that only ever forks and exits never counts as gone.
  *
+ * Nor does one in its exit: its memory goes first, and its mark with it, then its files, which may wait for a file server
+ * to take what was written. It is unclear for as long as that takes, where it may have been ours.
+ *
  * `/proc/PID/environ` is read off the main thread and one at a time: it takes the lock of the process's memory, which a
  * process that waits for a dead file server may hold. One that does not answer stays under way, and until it does no
  * further one is read: then everything is unclear.
@@ -47,33 +48,33 @@ const ROUNDS = 4;
 export async function findMarked(matches: (mark: string) => boolean, sinceTicks = 0): Promise<Scan> {
   const found: Process[] = [];
   const unclear: number[] = [];
-  const nowTicks = uptimeTicks();
   /** By pid and start: those that were judged not to be ours, and all others that were. */
   const strangers = new Set<string>();
   const judged = new Set<string>();
   for (let round = 1; ; round += 1) {
     const all = listProcesses();
     const gone: Process[] = [];
+    const exiting: Process[] = [];
     for (const process of all) {
       if (process.pid === ownPid || process.startTicks < sinceTicks || judged.has(keyOf(process))) continue;
-      const verdict = await judge(process, matches, nowTicks);
+      const verdict = await judge(process, matches);
       if (verdict === 'gone') gone.push(process);
+      else if (verdict === 'exiting') exiting.push(process);
       else judged.add(keyOf(process));
       if (verdict === 'ours') found.push(process);
       else if (verdict === 'unclear') unclear.push(process.pid);
       else if (verdict === 'stranger') strangers.add(keyOf(process));
     }
-    const suspects = gone.filter(
-      mayHaveBeenOurs(all, (one) => one.startTicks < sinceTicks || strangers.has(keyOf(one))),
-    );
-    if (suspects.length === 0) return { found, unclear };
-    if (round === ROUNDS) return { found, unclear: [...unclear, ...suspects.map(({ pid }) => pid)] };
+    const mayBeOurs = mayHaveBeenOurs(all, (one) => one.startTicks < sinceTicks || strangers.has(keyOf(one)));
+    const suspects = gone.filter(mayBeOurs);
+    if (suspects.length > 0 && round < ROUNDS) continue;
+    return { found, unclear: [...unclear, ...[...suspects, ...exiting.filter(mayBeOurs)].map(({ pid }) => pid)] };
   }
 }
 
-type Verdict = 'ours' | 'stranger' | 'unclear' | 'dead' | 'gone';
+type Verdict = 'ours' | 'stranger' | 'unclear' | 'exiting' | 'dead' | 'gone';
 
-async function judge(process: Process, matches: (mark: string) => boolean, nowTicks: number): Promise<Verdict> {
+async function judge(process: Process, matches: (mark: string) => boolean): Promise<Verdict> {
   // What was dead when it was listed has no child that was not.
   const over = isDead(process.state) ? 'dead' : 'gone';
   if (!isAlive(process)) return over;
@@ -87,7 +88,7 @@ async function judge(process: Process, matches: (mark: string) => boolean, nowTi
   if (environment === 'unknown') return 'unclear';
   if (environment === '') {
     if (!isAlive(process)) return over;
-    return mayGetEnvironment(process, nowTicks) ? 'unclear' : 'stranger';
+    return judgeEmpty(process);
   }
   const mark = markIn(environment);
   return mark !== undefined && matches(mark) ? 'ours' : 'stranger';
@@ -159,13 +160,12 @@ export function isAlive(process: Pick<Process, 'pid' | 'startTicks'>): boolean {
  * takes its memory away in an exit: 0 then, by fields 50 and 51 of `stat` (proc_pid_stat(5)). A process that was started
  * without an environment has bounds with nothing between them.
  */
-function mayGetEnvironment({ pid, startTicks }: Process, nowTicks: number): boolean {
+function judgeEmpty({ pid }: Process): Verdict {
   const fields = readStat(`/proc/${pid}/stat`);
-  if (fields === undefined) return false;
+  if (fields === undefined) return 'gone';
   const [start, end] = [Number(fields[47]), Number(fields[48])];
-  if (end !== 0) return start !== end;
-  const exiting = (Number(fields[6]) & PF_EXITING) !== 0;
-  return !exiting || nowTicks - startTicks < EXIT_TICKS;
+  if (end !== 0) return start === end ? 'stranger' : 'unclear';
+  return (Number(fields[6]) & PF_EXITING) === 0 ? 'unclear' : 'exiting';
 }
 
 const PF_EXITING = 0x00000004;
@@ -200,14 +200,17 @@ const ownPid = process.pid;
 
 let underWay: Promise<string | undefined> | undefined;
 
-/** Undefined when it is gone. */
+/** Undefined when it cannot be read or is gone; empty also where its memory is gone and it is not, yet. */
 async function readEnvironment(process: Process): Promise<string | undefined | 'unknown'> {
   if (underWay !== undefined && (await within(underWay)) === 'unknown') return 'unknown';
   // A zombie leader has no memory left to read the environment from; its living threads do (proc_pid_environ(5)).
   const path = isDead(process.state)
     ? `/proc/${process.pid}/task/${liveThreads(process.pid)[0] ?? process.pid}/environ`
     : `/proc/${process.pid}/environ`;
-  const reading = readFile(path, 'latin1').catch(() => undefined);
+  const reading = readFile(path, 'latin1').catch((error: NodeJS.ErrnoException) => {
+    // Of a process without memory: since Linux 6.17, before that an empty file.
+    return error.code === 'ESRCH' ? '' : undefined;
+  });
   underWay = reading;
   void reading.finally(() => {
     if (underWay === reading) underWay = undefined;
@@ -230,9 +233,4 @@ async function within(reading: Promise<string | undefined>): Promise<string | un
 function markIn(environment: string): string | undefined {
   const entry = environment.split('\0').find((line) => line.startsWith(`${MARK}=`));
   return entry?.slice(MARK.length + 1);
-}
-
-/** In clock ticks, which are hundredths of a second to user space on every Linux (USER_HZ, time(7)). */
-function uptimeTicks(): number {
-  return Math.round(Number(readFileSync('/proc/uptime', 'latin1').split(' ')[0]) * 100);
 }

@@ -79,6 +79,44 @@ describe.each([
   });
 });
 
+describe.each([
+  ['with a cgroup', true],
+  ['without a cgroup', false],
+])('%s, a daemon whose end waits for its files to be written', (_, cgroups) => {
+  /** Its memory, and so its mark, goes before its files do: what is caught between the two shows no environment. */
+  async function ending(end: 'a stop' | 'the death of its shim') {
+    const disk = await faulty();
+    const opened = bench(cgroups);
+    const agent = opened.agent();
+    await agent.warm();
+    const daemon = `exec 9>>${disk.mountPoint}/data; echo "pid $$"; exec sleep 1000`;
+    const command = ['/bin/sh', '-c', '(setsid sh -c "$1" &); exec sleep 1000', 'sh', daemon];
+    const deadlineMs = bootClock.nowMs() + 60_000;
+    await agent.start({ epoch: 1, incarnation: 1, deadlineMs, run: opened.run(command) });
+    const { pid } = await untilState(agent, 'running');
+    const said = await until('the daemon is on its way', () => /pid (\d+)/.exec(opened.output())?.[1]);
+    const user = readProcess(Number(said))!; // it sleeps
+    // As everything that has served for a while: what is in its exit just after its start is looked at all the same.
+    await until('it has run for a while', () => bootClock.nowMs() > user.startTicks * 10 + 3_000);
+    disk.behave({ flush: 'hang' });
+    if (end === 'a stop') agent.stop('SIGTERM', 100);
+    else process.kill(readProcess(pid!)!.parent, 'SIGKILL'); // the leader runs
+    await until('it waits', () => disk.hanging() > 0);
+    return { disk, opened, agent, user };
+  }
+
+  test.each(['a stop', 'the death of its shim'] as const)('has not ended after %s before they are', async (end) => {
+    const { disk, opened, agent, user } = await ending(end);
+    const view = await until('it is named', () => (agent.view().stuck?.length ? agent.view() : undefined));
+    expect(view.stuck).toMatchObject([{ pid: user.pid, name: 'sleep', waitsIn: 'request_wait_answer' }]);
+    expect(view.last).toBeUndefined();
+    await disk.end();
+    await untilState(agent, 'idle', 'absent');
+    expect(isAlive(user)).toBe(false);
+    expect(await opened.alive()).toHaveLength(end === 'a stop' ? 1 : 0); // the shim
+  });
+});
+
 test('a node whose process waits in the kernel says so, has not ended the group, and ends it when it is let go', async () => {
   const server = await sharedApiServer();
   const namespace = await server.namespace('stuck');
