@@ -69,11 +69,20 @@ export async function runAgent(o: AgentOptions, log: Log, signal: AbortSignal): 
 
 /** By the metadata service; within one boot an earlier answer will do, so that an agent's restart waits for nobody. */
 async function knowInstance(o: AgentOptions, runDir: RunDir, log: Log, signal: AbortSignal): Promise<Instance> {
+  const remember = (instance: Instance) => {
+    try {
+      runDir.setInstance(instance);
+    } catch (error) {
+      log.error('cannot write which instance this is', { error: describeError(error) }); // the next agent asks again
+    }
+  };
   for (;;) {
     const known = runDir.instance();
     if (known !== undefined) return known;
     try {
-      runDir.setInstance(await readInstance({ endpoint: o.metadataEndpoint, signal }));
+      const instance = await readInstance({ endpoint: o.metadataEndpoint, signal });
+      remember(instance);
+      return instance;
     } catch (error) {
       signal.throwIfAborted();
       log.error('the metadata service does not say which instance this is', { error: describeError(error) });

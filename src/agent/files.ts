@@ -1,12 +1,14 @@
 import { createHash } from 'node:crypto';
-import { renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 
 /**
  * Replaces a small file in /run as a whole: a reader finds the old text or the new one, never a part. No fsync: /run is
- * memory, and a power loss ends everything that the file speaks of.
+ * memory, and a power loss ends everything that the file speaks of. What somebody has deleted of the way to it is made.
  */
 export function writeAtomic(path: string, text: string): void {
   const temporary = `${path}.${process.pid}.new`;
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   writeFileSync(temporary, text, { mode: 0o600 });
   renameSync(temporary, path);
 }

@@ -80,7 +80,6 @@ export function openRunDir(root: string, namespace: string, node: string, bootId
       return text ? Number(text) : undefined;
     },
     setIncarnation: (incarnation) => {
-      mkdirSync(join(path, 'groups'), { recursive: true, mode: 0o700 });
       writeAtomic(bootFile, `${bootId}\n`);
       writeAtomic(incarnationFile, incarnation === undefined ? '' : `${incarnation}\n`);
     },

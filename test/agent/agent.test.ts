@@ -309,6 +309,20 @@ test('/run lost under a running agent is a new incarnation too', async () => {
   await machine.untilReported('the next one runs', ({ state, epoch }) => state === 'Running' && epoch === 2);
 });
 
+test('/run lost while an agent starts keeps it from nothing', async () => {
+  const machine = await newMachine();
+  await machine.declareNode();
+  await machine.declareGroup(SLEEP);
+  const asked = machine.holdMetadata();
+  machine.startAgent();
+  const answer = await asked;
+  machine.loseRun();
+  answer();
+  await machine.untilReported('the node is fit', ({ fit }) => fit);
+  await machine.assign(1);
+  await machine.untilReported('the process runs', ({ state }) => state === 'Running');
+});
+
 describe('while somebody holds the lock on the disk', () => {
   async function lockedMachine(): Promise<Machine> {
     const machine = await fitMachine();

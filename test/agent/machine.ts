@@ -29,6 +29,8 @@ export interface Machine {
   readonly logFile: string;
   readonly instanceId: string;
   startAgent(url?: string): void;
+  /** The metadata service does not answer until it is let. Resolves with that when it has been asked. */
+  holdMetadata(): Promise<() => void>;
   /** SIGKILL unless told otherwise; resolves when it is gone. */
   endAgent(signal?: NodeJS.Signals): Promise<void>;
   agentPid(): number;
@@ -119,6 +121,7 @@ export async function startMachine(
       };
       agent = spawn(process.execPath, [program, ...args], { env, stdio: ['ignore', log, log] });
     },
+    holdMetadata: metadata.hold,
     agentPid: () => agent?.pid ?? -1,
     declareNode: async (spec = {}) => {
       const body = { metadata: { name: node }, spec: { instanceId, timing: FAST, ...spec } };
@@ -211,8 +214,14 @@ function throughProxy(kubeconfig: string, url: string, directory: string): strin
   return path;
 }
 
-async function startMetadata(values: Readonly<Record<string, string>>): Promise<{ server: Server; url: string }> {
-  const server = createServer((request, response) => {
+async function startMetadata(
+  values: Readonly<Record<string, string>>,
+): Promise<{ server: Server; url: string; hold: Machine['holdMetadata'] }> {
+  let held: Promise<void> | undefined;
+  let asked = () => {};
+  const server = createServer(async (request, response) => {
+    asked();
+    await held;
     if (request.method === 'PUT') return response.end('TOKEN==');
     const value = values[(request.url ?? '').replace('/latest/meta-data/', '')];
     if (request.headers['x-aws-ec2-metadata-token'] !== 'TOKEN==') response.statusCode = 401;
@@ -222,5 +231,12 @@ async function startMetadata(values: Readonly<Record<string, string>>): Promise<
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo; // it listens on a port
-  return { server, url: `http://127.0.0.1:${port}` };
+  const hold = () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    held = promise;
+    return new Promise<() => void>((told) => {
+      asked = () => told(resolve);
+    });
+  };
+  return { server, url: `http://127.0.0.1:${port}`, hold };
 }
