@@ -130,9 +130,13 @@ function waitToSettle({ seen, assignment, now }: Situation): GroupPlan | undefin
   if (!assignment) return undefined;
   const proven = outness(seen, assignment, now);
   if (proven.out || !proven.unsettled) return undefined;
+  const waiting =
+    proven.acceptedAtMs === undefined
+      ? 'under fencing.policy Instance a reboot of it settles that, or its instance is stopped as soon as another node can take the group'
+      : 'waiting until what it wrote can no longer land';
   return {
     reason: 'WaitingToSettle',
-    message: `${assignment.node} has ended the process, but its disk did not take the end; waiting until what it wrote can no longer land`,
+    message: `${assignment.node} has ended the process, but its disk did not take the end; ${waiting}`,
     deeds: [],
     ...optional('lookAgainAtMs', proven.acceptedAtMs),
   };

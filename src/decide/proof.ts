@@ -18,12 +18,12 @@ const NOT_OUT: Outness = { out: false, unsettled: false };
 export function outness(seen: GroupSeen, assignment: Assignment, now: Now): Outness {
   const node = nodeSeen(seen, assignment.node);
   if (node === undefined) return NOT_OUT;
+  const ended = released(seen, node, assignment, now);
+  const back = rejoined(seen, node, assignment, now);
+  // An end that the disk did not take waits for nothing once the kernel that could hold writes is gone.
+  const first = ended?.out === false && back?.out ? back : ended;
   return (
-    instanceStopped(seen, node, assignment) ??
-    released(seen, node, assignment, now) ??
-    rejoined(seen, node, assignment, now) ??
-    leaseExpired(seen, node, assignment, now) ??
-    NOT_OUT
+    instanceStopped(seen, node, assignment) ?? first ?? back ?? leaseExpired(seen, node, assignment, now) ?? NOT_OUT
   );
 }
 

@@ -310,6 +310,22 @@ const TABLE: readonly Row[] = [
     reason: 'WaitingToSettle',
   },
   {
+    when: 'the old node has ended, unsettled, and has been rebooted since',
+    seen: seen({
+      group: group({ assignment: stopping }),
+      nodes: [
+        node('server1', {
+          report: report({ ended: 3, settled: false }),
+          lease: lease({ incarnation: 2, bootId: 'boot-2', settled: false }),
+        }),
+        spare,
+      ],
+    }),
+    reason: 'Starting',
+    assigns: 'server1#4',
+    proof: 'Rejoined',
+  },
+  {
     when: 'the old node has ended only the epoch before',
     seen: seen({
       group: group({ assignment: stopping }),

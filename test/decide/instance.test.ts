@@ -104,6 +104,11 @@ describe('the proofs under policy Instance', () => {
     });
     expect(outness({ ...look([rejoined({ settled: false }), fit]), ...longAgo }, stopping, NOW).out).toBe(false);
   });
+  it('take another boot, whatever the disk did not take before it', () => {
+    const rebooted = lease({ incarnation: 2, bootId: 'boot-2', settled: false });
+    const server1 = node('server1', { lease: rebooted, report: report({ ended: 3, settled: false }) });
+    expect(proofOf([server1, fit])).toBe('Rejoined');
+  });
   it('take the word of EC2, after the fence', () => {
     expect(proofOf([lost(), fit], {}, instance())).toBe('InstanceStopped');
     expect(proofOf([heldAged(), fit], {}, instance())).toBeUndefined();
