@@ -63,6 +63,25 @@ export interface Recovery {
   readonly startMs: number;
   /** Whether a second channel is in force. */
   readonly heartbeat: boolean;
+  /** Where a group has `fencing.policy: Instance`. */
+  readonly power?: Power;
+}
+
+/** What the power of instances takes, each at its longest. */
+export interface Power {
+  /** From StopInstances until EC2 says `stopped`; from StartInstances until it says `running`. */
+  readonly stopMs: number;
+  readonly startMs: number;
+  /** From then until the node is in touch. */
+  readonly bootMs: number;
+  /** The longest pause between two rounds of questions to EC2, and what a question that was sent before it may take. */
+  readonly askMs: number;
+  /** The shortest such pause, which it is again as soon as EC2 answers. */
+  readonly roundMs: number;
+  /** How long nobody must have needed an instance to be off before it is started again. */
+  readonly startAfterMs: number;
+  /** The pause after a start that was refused. */
+  readonly refusedMs: number;
 }
 
 /**
@@ -75,7 +94,21 @@ export function servedWithinMs(r: Recovery): number {
   // A gate waits for each file of another node to age, all at the same time; a claim that it reads sends the group
   // through one more assignment, and one more gate.
   const gateMs = r.heartbeat ? 2 * r.takeoverAfterMs + r.startMs : 0;
-  return r.newsMs + r.electionMs + agesMs + gateMs + r.restartPauseMs + r.startMs;
+  return r.newsMs + r.electionMs + agesMs + gateMs + powerMs(r.power) + r.restartPauseMs + r.startMs;
+}
+
+/**
+ * The one node that is well may itself be on its way off, for a node that was well then: it is stopped, started again
+ * because there is nowhere else to go, and boots. Another group may be on a node that is lost: that is fenced meanwhile,
+ * but its instance is stopped only when there is somewhere to go.
+ */
+function powerMs(power: Power | undefined): number {
+  if (power === undefined) return 0;
+  const { stopMs, startMs, bootMs, askMs, roundMs, startAfterMs, refusedMs } = power;
+  // After the stop: asked once more to stop, which finds it stopped; read; and the next look at what was read.
+  const offMs = askMs + stopMs + 3 * roundMs;
+  const onMs = startAfterMs + refusedMs + startMs + bootMs;
+  return offMs + onMs + offMs;
 }
 
 /**

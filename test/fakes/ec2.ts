@@ -31,6 +31,8 @@ export interface Ec2Fault {
    * for a while.
    */
   readonly fault: 'throttled' | 'denied' | 'unanswered' | 'hang' | 'lostReply' | 'stale';
+  /** Of a stale describeInstances: how old the answer is, whatever has changed how often since. */
+  readonly agoMs?: number;
   /** How many calls it takes. Default: 1. */
   readonly times?: number;
   /** Only calls about this route table, interface, instance or VPC. */
@@ -59,8 +61,8 @@ export class FakeEc2 implements Ec2 {
   readonly #clock: Clock;
   readonly #tables = new Map<string, Table>();
   readonly #instances = new Map<string, Instance>();
-  /** What stood before the last change of an instance. */
-  readonly #instancesBefore = new Map<string, Instance>();
+  /** What stood of an instance until it changed, in the order of the changes. */
+  readonly #past = new Map<string, { readonly untilMs: number; readonly instance: Instance }[]>();
   readonly #stopProtected = new Set<string>();
   readonly #vpcs = new Map<string, Vpc>();
   readonly #faults: { fault: Ec2Fault; left: number }[] = [];
@@ -93,7 +95,9 @@ export class FakeEc2 implements Ec2 {
     const before = this.#instance(id);
     const { stateReason: _, primaryInterfaceId, ...rest } = before;
     const keepsInterfaces = state !== 'terminated';
-    this.#instancesBefore.set(id, before);
+    const past = this.#past.get(id) ?? [];
+    this.#past.set(id, past);
+    past.push({ untilMs: this.#clock.nowMs(), instance: before });
     this.#instances.set(id, {
       ...rest,
       state,
@@ -144,7 +148,7 @@ export class FakeEc2 implements Ec2 {
       'describeRoutes',
       tableIds,
       call,
-      (stale) => new Map(tableIds.map((id) => [id, this.#routeTable(id, stale) ?? ('missing' as const)])),
+      (stale) => new Map(tableIds.map((id) => [id, this.#routeTable(id, stale !== undefined) ?? ('missing' as const)])),
     );
   }
 
@@ -188,7 +192,7 @@ export class FakeEc2 implements Ec2 {
 
   async describeInstances(ids: readonly string[], call: Call): Promise<ReadonlyMap<string, Instance | 'missing'>> {
     return await this.#answer('describeInstances', ids, call, (stale) => {
-      const before = (id: string) => (stale ? this.#instancesBefore.get(id) : undefined);
+      const before = (id: string) => stale && this.#before(id, stale.agoMs);
       return new Map(ids.map((id) => [id, before(id) ?? this.#instances.get(id) ?? ('missing' as const)]));
     });
   }
@@ -240,6 +244,13 @@ export class FakeEc2 implements Ec2 {
     });
   }
 
+  #before(id: string, agoMs: number | undefined): Instance | undefined {
+    const past = this.#past.get(id) ?? [];
+    if (agoMs === undefined) return past.at(-1)?.instance;
+    const thenMs = this.#clock.nowMs() - agoMs;
+    return past.find(({ untilMs }) => untilMs > thenMs)?.instance;
+  }
+
   /** Unless somebody else has brought it into another state meanwhile. */
   #settle(id: string, from: InstanceState, afterMs: number, settle: () => void): void {
     if (afterMs <= 0) settle();
@@ -267,26 +278,32 @@ export class FakeEc2 implements Ec2 {
   }
 
   /** Time passes, faults strike, and only then is the state touched. */
-  async #answer<T>(verb: Ec2Verb, about: readonly string[], call: Call, act: (stale: boolean) => T): Promise<T> {
+  async #answer<T>(
+    verb: Ec2Verb,
+    about: readonly string[],
+    call: Call,
+    act: (stale: Ec2Fault | undefined) => T,
+  ): Promise<T> {
     this.calls.push({ verb, about });
-    const fault = this.#nextFault(verb, about);
+    const next = this.#nextFault(verb, about);
+    const fault = next?.fault;
     if (fault === 'hang' || call.signal?.aborted) await this.#silence(verb, call);
     await this.#pass(verb, call);
     const error = errorOf(fault, verb);
     if (error !== undefined) throw error;
-    const result = act(fault === 'stale');
+    const result = act(fault === 'stale' ? next : undefined);
     if (fault === 'lostReply') throw unanswered(verb, 'the connection was lost');
     return result;
   }
 
-  #nextFault(verb: Ec2Verb, about: readonly string[]): Ec2Fault['fault'] | undefined {
+  #nextFault(verb: Ec2Verb, about: readonly string[]): Ec2Fault | undefined {
     const entry = this.#faults.find(
       ({ fault, left }) =>
         left > 0 && fault.verb === verb && (fault.about === undefined || about.includes(fault.about)),
     );
     if (entry === undefined) return undefined;
     entry.left -= 1;
-    return entry.fault.fault;
+    return entry.fault;
   }
 
   async #pass(verb: Ec2Verb, call: Call): Promise<void> {

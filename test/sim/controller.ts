@@ -4,8 +4,9 @@ import { watchWorld } from '../../src/controller/world.ts';
 import { createElection } from '../../src/kube/election.ts';
 import { createGroupReconciler } from '../../src/reconcilers/failovergroup.ts';
 import { createNodeReconciler } from '../../src/reconcilers/failovernode.ts';
-import type { Fencing } from '../../src/reconcilers/fencing.ts';
+import { createFencing, type Fencing } from '../../src/reconcilers/fencing.ts';
 import { type ApiServer, openLink, SimKube } from './apiserver.ts';
+import { type Cloud, openEc2 } from './cloud.ts';
 import { NAMESPACE } from './machine.ts';
 import { breakControllerRequests, breakWorld, type Rule } from './rules.ts';
 import { Actor, clockOf, type Time } from './time.ts';
@@ -14,6 +15,8 @@ export interface ControllerOptions {
   readonly name: string;
   readonly time: Time;
   readonly server: ApiServer;
+  /** Where a group has `policy: Instance`; without it EC2 is never asked. */
+  readonly cloud: Cloud | undefined;
   readonly broken: ReadonlySet<Rule>;
   readonly story: (who: string, line: string) => void;
   readonly log: (who: Actor) => Log;
@@ -48,7 +51,7 @@ export class Controller {
 
   start(): void {
     if (!this.actor.dead) return;
-    const { time, server, broken, story, log: logOf } = this.#o;
+    const { time, server, cloud, broken, story, log: logOf } = this.#o;
     this.#starts += 1;
     this.actor = new Actor(`${this.name}#${this.#starts}`);
     story(this.actor.name, 'starts');
@@ -82,11 +85,20 @@ export class Controller {
     const world = broken.size === 0 ? watched : breakWorld(watched, broken, clock);
     const recorder = { event: () => {} };
     const leading = () => election.isLeader();
+    const ec2 = cloud && openEc2({ cloud, actor, clock, comesThrough });
+    const fencing = ec2
+      ? createFencing({
+          ...{ api, world, clock, log, recorder, leading, ec2: () => ec2, defaultRegion: ec2.region },
+          due: (key) => power.add(key),
+          wakes: { group: (key) => groups.add(key), node: (key) => nodes.add(key) },
+        })
+      : NO_EC2;
+    const power = queue('power', fencing.reconcile);
     const groups = queue(
       'groups',
-      createGroupReconciler({ api, world, clock, log, recorder, leading, fencing: NO_EC2, sawLease: watched.sawLease }),
+      createGroupReconciler({ api, world, clock, log, recorder, leading, fencing, sawLease: watched.sawLease }),
     );
-    const nodes = queue('nodes', createNodeReconciler({ api, world, clock, recorder, leading, fencing: NO_EC2 }));
+    const nodes = queue('nodes', createNodeReconciler({ api, world, clock, recorder, leading, fencing }));
     const never = new AbortController().signal;
     void watched.run(never);
     void election
@@ -95,7 +107,7 @@ export class Controller {
         while (!watched.synced()) await clock.sleep(20, term);
         for (const { metadata } of world.groups.list()) groups.add(`${metadata.namespace}/${metadata.name}`);
         for (const { metadata } of world.nodes.list()) nodes.add(`${metadata.namespace}/${metadata.name}`);
-        await Promise.all([groups.run(term), nodes.run(term)]);
+        await Promise.all([groups, nodes, power].map((one) => one.run(term)));
       })
       .then(
         () => {
@@ -113,7 +125,7 @@ export class Controller {
   }
 }
 
-/** There is no EC2 in this world yet: no group has `policy: Instance`. */
+/** No group has `policy: Instance`. */
 const NO_EC2: Fencing = {
   instanceOf: () => undefined,
   readinessOf: () => [],

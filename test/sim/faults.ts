@@ -53,13 +53,14 @@ export const API_AWAY: Profile = {
 };
 
 /** All of them, each as strong as the seed says. */
-export function profileFrom({ chance, shape }: World): Profile {
+export function profileFrom({ chance, shape, cloud }: World): Profile {
   const heartbeat = shape.groups.some((group) => group.heartbeat);
   const rough = chance.pick([0, 0.02, 0.1]);
   const weights: Partial<Record<FaultName, number>> = {};
   // Not every run has every fault: what hides behind one fault comes out where that one is missing.
   for (const name of Object.keys(FAULTS) as FaultName[]) {
     if (PAIRS.has(name) || (CHANNEL_FAULTS.has(name) && !heartbeat)) continue;
+    if (POWER_FAULTS.has(name) && !cloud) continue;
     const drawn = chance.hits(0.6) ? chance.between(0.2, 1) : undefined;
     if (drawn !== undefined && !(name in OPEN)) weights[name] = drawn;
   }
@@ -83,6 +84,16 @@ const PAIRS: ReadonlySet<string> = new Set(['a cut with new timing', 'a standsti
 
 /** Of no interest to a group without a second channel. */
 const CHANNEL_FAULTS: ReadonlySet<string> = new Set(['disk is slow', 'files are unreadable']);
+
+/** Of no interest where nobody asks EC2. */
+const POWER_FAULTS: ReadonlySet<string> = new Set([
+  'EC2 is in trouble',
+  'an instance is protected',
+  'an instance is stopped by hand',
+  'an instance is started by hand',
+  'an instance is hibernated',
+  'an instance is terminated',
+]);
 
 /**
  * Faults that the present protocol does not stand. They are not drawn. Whoever mends one takes it out here.
@@ -267,10 +278,53 @@ export const FAULTS = {
   },
   'report is deleted': (world: World) => {
     const { name } = world.chance.pick(world.machines);
-    world.edit('failovernodes', name, 'the status of', ({ status: _, ...rest }) => rest);
+    // Who takes the promise away that a stopped instance is started again has to start it.
+    world.edit('failovernodes', name, 'the status of', ({ status, ...rest }) => {
+      const { stop } = (status ?? {}) as { stop?: unknown };
+      return stop === undefined ? rest : { ...rest, status: { stop } };
+    });
   },
-  'status is deleted': (world: World) =>
-    world.edit('failovergroups', world.chance.pick(world.groups), 'the status of', ({ status: _, ...rest }) => rest),
+  'status is deleted': (world: World) => {
+    const group = world.chance.pick(world.groups);
+    if (world.waitsForPerson(group, 'once its status is lost')) return;
+    world.edit('failovergroups', group, 'the status of', ({ status: _, ...rest }) => rest);
+  },
+  'EC2 is in trouble': (world: World) => {
+    const { cloud, chance } = world;
+    if (cloud === undefined) return;
+    const kind = chance.pick(['throttled', 'denied', 'lost', 'slow', 'stale'] as const);
+    const verbs = chance.pick([undefined, ['stopInstance'], ['startInstance'], ['describeInstances']] as const);
+    world.story('EC2', `is in trouble: ${kind}${verbs ? `, ${verbs}` : ''}`);
+    const end = cloud.begin({ kind, chance: chance.pick([0.3, 1]), ...(verbs ? { verbs } : {}) });
+    world.later(spell(world), () => {
+      world.story('EC2', `has done with ${kind}`);
+      end();
+    });
+  },
+  'an instance is protected': (world: World) => {
+    const { name, instanceId } = world.chance.pick(world.machines);
+    world.story('somebody', `protects the instance of ${name} from being stopped`);
+    world.cloud?.fake.protectFromStop(instanceId, true);
+    world.later(spell(world), () => world.cloud?.fake.protectFromStop(instanceId, false));
+  },
+  'an instance is stopped by hand': (world: World) => {
+    const machine = world.chance.pick(world.machines);
+    world.cloud?.stopByHand(machine);
+    world.later(spell(world), () => world.cloud?.startByHand(machine));
+  },
+  'an instance is started by hand': (world: World) => world.cloud?.startByHand(world.chance.pick(world.machines)),
+  'an instance is hibernated': (world: World) => {
+    const machine = world.chance.pick(world.machines);
+    world.cloud?.hibernateByHand(machine);
+    world.later(spell(world), () => world.cloud?.startByHand(machine));
+  },
+  'an instance is terminated': (world: World) => {
+    // One of them, and seldom: from then on there is less that can happen.
+    const { cloud, chance, machines } = world;
+    if (cloud === undefined || machines.some((machine) => cloud.isDoomed(machine)) || chance.hits(0.8)) return;
+    if (world.groups.some((group) => world.waitsForPerson(group, 'once a node is gone'))) return;
+    cloud.terminateByHand(chance.pick(machines));
+  },
   'a move is asked for': (world: World) => {
     const { name } = world.chance.pick(world.machines);
     world.edit('failovergroups', world.chance.pick(world.groups), `asks for a move to ${name} of`, (raw) => ({

@@ -36,10 +36,13 @@ export class Invariants {
   standingOf: (group: string, node: string) => Standing = () => ({ held: true, unsettledLease: undefined });
   /** The groups with a second channel. */
   readonly #beats: ReadonlySet<string>;
+  /** Those with `policy: Instance`, under which nothing is excused. */
+  readonly #strict: ReadonlySet<string>;
 
   constructor(machines: readonly Machine[], { groups }: Shape) {
     this.#machines = machines;
     this.#beats = new Set(groups.flatMap(({ name, heartbeat }) => (heartbeat ? [name] : [])));
+    this.#strict = new Set(groups.flatMap(({ name, policy }) => (policy === 'Instance' ? [name] : [])));
   }
 
   /** Two of one group that can write the disk at this moment. */
@@ -58,7 +61,7 @@ export class Invariants {
   #together(one: Process, other: Process): void {
     const [older, newer] = one.epoch <= other.epoch ? [one, other] : [other, one];
     const { proofs } = this.#of(older.group);
-    if (isExcused(older, proofs)) return;
+    if (this.#isExcused(older, proofs)) return;
     this.#found(
       'two processes',
       `${older.actor.name} (pid ${older.pid}) and ${newer.actor.name} (pid ${newer.pid}) both live with the disk writable; epoch ${older.epoch} was closed by ${proofs.get(older.epoch) ?? 'nothing'}`,
@@ -70,8 +73,9 @@ export class Invariants {
     const [older, newer] = one.writer.epoch <= other.writer.epoch ? [one, other] : [other, one];
     const { proofs } = this.#of(older.writer.group);
     const proof = proofs.get(older.writer.epoch);
-    if (isExcused(older.writer, proofs)) return;
-    if (older.held && (proof === 'LeaseExpired' || proof === UNSETTLED)) return;
+    if (this.#isExcused(older.writer, proofs)) return;
+    if (!this.#strict.has(older.writer.group) && older.held && (proof === 'LeaseExpired' || proof === UNSETTLED))
+      return;
     const name = ({ writer: { actor, pid } }: Landing) => `${actor.name} (pid ${pid})`;
     const closed = `epoch ${older.writer.epoch} was closed by ${proof ?? 'nothing'}`;
     this.#found(
@@ -140,12 +144,18 @@ export class Invariants {
     const history = this.#of(group);
     // A machine that stands still takes nothing away, and answers at nothing.
     if (old.actor.stopped && history.proofOfLast(old.name, epoch) === 'LeaseExpired') return;
-    if ([...old.processes].some((process) => process.group === group && isExcused(process, history.proofs))) return;
+    if ([...old.processes].some((process) => process.group === group && this.#isExcused(process, history.proofs)))
+      return;
     const address = addressOf(group);
     const untilMs = old.addresses.get(address) ?? 0;
     if (untilMs <= old.time.nowMs) return;
     const message = `${address} is on ${old.name} for ${Math.round(untilMs - old.time.nowMs)} ms more, and epoch ${epoch} is another node's`;
     this.#found('address of a superseded node', message);
+  }
+
+  /** By what the proof does not cover, if it is that proof. */
+  #isExcused({ group, epoch, excuses }: Process, proofs: ReadonlyMap<number, string>): boolean {
+    return !this.#strict.has(group) && proofs.get(epoch) === 'LeaseExpired' && excuses.size > 0;
   }
 
   fail(violation: Violation): void {
@@ -188,11 +198,6 @@ class GroupHistory {
       if (holder === node && earlier < epoch) last = Math.max(last, earlier);
     return this.proofs.get(last);
   }
-}
-
-/** By what the proof does not cover, if it is that proof. */
-function isExcused(process: Process, proofs: ReadonlyMap<number, string>): boolean {
-  return proofs.get(process.epoch) === 'LeaseExpired' && process.excuses.size > 0;
 }
 
 /** An end that the disk did not take, which was given its time: a write that a kernel holds may land later. */

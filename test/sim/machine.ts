@@ -43,6 +43,7 @@ interface Tmpfs {
 /** A server of the cluster: its kernel, its /run, its shims and processes, the agent on it, and its ways out. */
 export class Machine {
   readonly name: string;
+  readonly instanceId: string;
   readonly time: Time;
   readonly disk: SharedDisk;
   readonly link = openLink();
@@ -63,6 +64,8 @@ export class Machine {
   hangsInKernel = false;
   /** The chance of a spawn to take seconds. */
   slowSpawns = 0;
+  /** Its instance has no power, or its memory lies on the disk; EC2 alone changes that. */
+  #power: 'on' | 'off' | 'hibernated' = 'on';
   /** Every now and then an agent dies in the middle of a step. */
   crashChance = 0;
   readonly #o: MachineOptions;
@@ -88,6 +91,7 @@ export class Machine {
     this.#o = options;
     this.#rate = rate;
     this.name = options.name;
+    this.instanceId = options.instanceId;
     this.time = options.time;
     this.disk = options.disk;
     this.actor = new Actor(this.name);
@@ -119,7 +123,7 @@ export class Machine {
   // --- the machine ------------------------------------------------------------------------------------------------
 
   boot(): void {
-    if (this.up) return;
+    if (this.up || this.#power !== 'on') return;
     this.#boots += 1;
     this.bootId = `boot-${this.name}-${this.#boots}`;
     this.actor = new Actor(this.name);
@@ -132,7 +136,7 @@ export class Machine {
 
   /** Power off: whatever it held is gone. */
   crash(): void {
-    if (!this.up) return;
+    if (!this.up || this.#power === 'hibernated') return;
     this.tell('loses power');
     this.actor.die();
     this.agent = undefined;
@@ -157,10 +161,36 @@ export class Machine {
   }
 
   goOn(): void {
-    if (!this.actor.stopped) return;
+    if (!this.actor.stopped || this.#power === 'hibernated') return;
     this.tell('goes on');
     this.#noteStandstill();
     this.actor.go();
+  }
+
+  // --- what EC2 does to its instance ------------------------------------------------------------------------------
+
+  powerOff(): void {
+    this.#power = 'off';
+    this.crash();
+  }
+
+  /** It stands still until it is started; nobody can tell where it stood. */
+  hibernate(): void {
+    this.pause();
+    this.#power = this.up ? 'hibernated' : 'off';
+  }
+
+  /** By hand, to have nothing left of what it ran. What lies on its disk for it to go on with is thrown away. */
+  reboot(): void {
+    if (this.#power === 'hibernated') this.#power = 'off';
+    this.crash();
+    this.boot();
+  }
+
+  powerOn(): void {
+    this.#power = 'on';
+    if (this.up) this.goOn();
+    else this.boot();
   }
 
   /** Whatever lives here, and whatever the kernel still holds of it. */
@@ -253,7 +283,7 @@ export class Machine {
     const synced = <T>(of: Reflector<T>) => (of.synced() ? of.list() : undefined);
     const agent = createNodeAgent({
       ...{ namespace: NAMESPACE, node: this.name, version: 'sim', bootId: this.bootId, policyFile: '', clock, api },
-      ...{ log: agentLog, runDir: this.#runDir(actor), instance: { id: this.#o.instanceId, mac: '' } },
+      ...{ log: agentLog, runDir: this.#runDir(actor), instance: { id: this.instanceId, mac: '' } },
       logDirectory: '/sim',
       watches: {
         node: () => nodes.list()[0],

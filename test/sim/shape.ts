@@ -10,6 +10,8 @@ export interface GroupShape {
   readonly name: string;
   /** Whether it has a second channel. */
   readonly heartbeat: boolean;
+  /** `Lease` unless given. */
+  readonly policy?: 'Lease' | 'Instance';
 }
 
 /** The simplest: what the first seeds that failed had. */
@@ -17,12 +19,34 @@ export const ONE_GROUP: Shape = { nodes: 2, groups: [{ name: 'group', heartbeat:
 
 /** The seed's choice. Drawn by itself, so that a run of a given shape is the same as one whose seed chose it. */
 export function shapeFrom(seed: number): Shape {
+  const shape = leaseShapeFrom(seed);
+  // Drawn apart, so that what else there is stays as it was before there were policies.
+  const chance = new Chance(seed * 11 + 3);
+  if (!chance.hits(INSTANCE_SHARE)) return shape;
+  const [first, ...rest] = shape.groups;
+  const others = rest.map((group) => (chance.hits(0.5) ? byInstance(group) : group));
+  return { ...shape, groups: [...(first ? [byInstance(first)] : []), ...others] };
+}
+
+/** How many of the seeds have a group with `policy: Instance`. */
+const INSTANCE_SHARE = 0.3;
+
+function byInstance(group: GroupShape): GroupShape {
+  return { ...group, policy: 'Instance' };
+}
+
+/** The same where no group has `policy: Instance`. */
+export function leaseShapeFrom(seed: number): Shape {
   const chance = new Chance(seed * 7 + 1);
   const names = chance.pick([['group'], ['group'], ['group', 'other']]);
   return {
     nodes: chance.pick([2, 2, 3]),
     groups: names.map((name) => ({ name, heartbeat: chance.hits(0.6) })),
   };
+}
+
+export function hasInstance({ groups }: Shape): boolean {
+  return groups.some(({ policy }) => policy === 'Instance');
 }
 
 /** The same with a second channel for every group. */

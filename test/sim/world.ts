@@ -6,6 +6,7 @@ import { CLOCK_DRIFT, servedWithinMs } from '../../src/decide/timing.ts';
 import { BOOT_ID_ANNOTATION, SETTLED_ANNOTATION } from '../../src/kube/resources.ts';
 import { ApiServer, type Raw } from './apiserver.ts';
 import { Chance } from './chance.ts';
+import { Cloud, POWER } from './cloud.ts';
 import { Controller } from './controller.ts';
 import { SharedDisk } from './disk.ts';
 import { CALM, type Profile, profileFrom, SHORTEST, startFaults, type Timing } from './faults.ts';
@@ -14,7 +15,7 @@ import { Machine, NAMESPACE } from './machine.ts';
 import { parseOnce } from './parsing.ts';
 import type { Process } from './process.ts';
 import type { Rule } from './rules.ts';
-import { addressOf, type Shape, shapeFrom } from './shape.ts';
+import { addressOf, hasInstance, leaseShapeFrom, type Shape, shapeFrom } from './shape.ts';
 import { Actor, BusyLoop, Time, withOwnWorld } from './time.ts';
 
 export interface RunOptions {
@@ -72,6 +73,8 @@ export class World {
   readonly server: ApiServer;
   readonly disk: SharedDisk;
   readonly machines: readonly Machine[];
+  /** Where a group has `policy: Instance`. */
+  readonly cloud: Cloud | undefined;
   readonly controllers: readonly Controller[];
   readonly invariants: Invariants;
   readonly namespace = NAMESPACE;
@@ -90,10 +93,12 @@ export class World {
   constructor(options: RunOptions, chance: Chance) {
     this.#options = options;
     this.chance = chance;
+    // Faults that are made for something have nothing to do with EC2 unless they say so.
     this.shape =
       options.shape ??
-      (typeof options.profile === 'object' ? options.profile.shape : undefined) ??
-      shapeFrom(options.seed);
+      (typeof options.profile === 'object'
+        ? (options.profile.shape ?? leaseShapeFrom(options.seed))
+        : shapeFrom(options.seed));
     this.groups = this.shape.groups.map(({ name }) => name);
     this.time = new Time(chance);
     this.server = new ApiServer(this.time);
@@ -110,8 +115,10 @@ export class World {
     this.machines = [...Array(this.shape.nodes).keys()].map(
       (index) => new Machine({ ...shared, name: `server${index + 1}`, instanceId: `i-0000000${index + 1}` }, rate()),
     );
+    const cloud = hasInstance(this.shape) ? new Cloud(this.time, this.machines) : undefined;
+    this.cloud = cloud;
     this.controllers = [...Array(CONTROLLERS).keys()].map(
-      (index) => new Controller({ ...shared, name: `controller${index + 1}`, onEnded }, rate()),
+      (index) => new Controller({ ...shared, cloud, name: `controller${index + 1}`, onEnded }, rate()),
     );
     this.invariants = new Invariants(this.machines, this.shape);
     for (const machine of this.machines) machine.onSpawn = (process) => this.invariants.spawned(process);
@@ -157,7 +164,11 @@ export class World {
     if (!(await this.#pass(faultyMs))) return;
     this.#expectKept(profile, before);
     this.#endFaults(profile);
-    const boundMs = servedWithinMs({ ...RECOVERY, heartbeat: this.shape.groups.some(({ heartbeat }) => heartbeat) });
+    const boundMs = servedWithinMs({
+      ...RECOVERY,
+      heartbeat: this.shape.groups.some(({ heartbeat }) => heartbeat),
+      ...(this.cloud ? { power: POWER } : {}),
+    });
     const deadlineMs = this.time.nowMs + boundMs;
     while (!this.#served()) {
       if (this.time.nowMs >= deadlineMs) {
@@ -218,6 +229,23 @@ export class World {
     }
   }
 
+  /**
+   * A group with `policy: Instance` whose status is lost waits until every node has come back: no word of EC2 counts, for
+   * which instance would have to be off stood in the status. One that has not taken an end to the disk has to be rebooted,
+   * and with one that cannot come back the group would be held for ever. docs/protocol.md, "A lost status".
+   */
+  waitsForPerson(group: string, when: 'once its status is lost' | 'once a node is gone'): boolean {
+    const cloud = this.#strict(group) ? this.cloud : undefined;
+    if (cloud === undefined) return false;
+    return when === 'once a node is gone'
+      ? this.#epoch(group) === 0
+      : this.machines.some((machine) => cloud.isDoomed(machine));
+  }
+
+  #strict(group: string): boolean {
+    return this.shape.groups.some(({ name, policy }) => name === group && policy === 'Instance');
+  }
+
   changeTiming(node: string): void {
     const timing = this.chance.pick(TIMINGS);
     this.edit('failovernodes', node, `sets ${timing.fenceAfter}/${timing.takeoverAfter} for`, (raw) => ({
@@ -247,8 +275,9 @@ export class World {
         startupProbe: { tcpSocket: { port: 9000 } },
       },
     };
-    for (const { name, heartbeat } of this.shape.groups) {
-      const spec = { ...common, sharedDisk: { mountPath: '/mnt/efs', heartbeat } };
+    for (const { name, heartbeat, policy } of this.shape.groups) {
+      const fencing = policy === undefined ? {} : { fencing: { policy } };
+      const spec = { ...common, sharedDisk: { mountPath: '/mnt/efs', heartbeat }, ...fencing };
       this.server.create('failovergroups', NAMESPACE, { metadata: { name }, spec }, 'somebody');
       const vip = {
         ...{ groupRef: { name }, address: addressOf(name), vpcId: 'vpc-12345678' },
@@ -281,12 +310,14 @@ export class World {
     this.disk.forgetTheDead();
     // What is stuck still comes, later; it must not be waited for.
     for (const { link } of [...this.machines, ...this.controllers]) link.stuckUntilMs = 0;
-    const well = this.chance.pick(this.machines);
+    const well = this.chance.pick(this.machines.filter((machine) => !this.cloud?.isDoomed(machine)));
+    const allComeBack = this.groups.some((group) => this.waitsForPerson(group, 'once a node is gone'));
     for (const machine of this.machines) {
       machine.crashChance = 0;
       machine.atNextStart = () => {};
       machine.slowSpawns = 0;
-      if (machine !== well && profile.keeps === undefined && this.chance.hits(0.4)) machine.crash();
+      if (allComeBack) machine.reboot();
+      if (machine !== well && profile.keeps === undefined && !allComeBack && this.chance.hits(0.4)) machine.crash();
       else {
         machine.boot();
         machine.startAgent();
