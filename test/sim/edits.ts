@@ -36,6 +36,30 @@ export const EDITS: Readonly<Partial<Record<Rule, readonly Edit[]>>> = {
     edit('src/agent/process.ts', 'await killed(describeError(error));', ''),
     edit('src/agent/process.ts', 'if (must) await killed(refused);', ''),
   ],
+  'EC2 read before the proof': [
+    edit(
+      'src/decide/instance.ts',
+      'if (read === undefined || read.sentMs < fencedMs) return false;',
+      'if (read === undefined) return false;',
+    ),
+    edit(
+      'src/reconcilers/fencing.ts',
+      '...(read && read.sentMs >= said.sinceMs ? { read } : {}),',
+      '...(read ? { read } : {}),',
+    ),
+    edit(
+      'src/reconcilers/fencing.ts',
+      '...(stop && stop.sentMs >= said.sinceMs ? { stop } : {}),',
+      '...(stop ? { stop } : {}),',
+    ),
+  ],
+  'EC2 asked to stop it': [
+    edit(
+      'src/decide/instance.ts',
+      "return stop?.found === 'stopped' && read.sentMs >= stop.answeredMs;",
+      'return true;',
+    ),
+  ],
   'the GET': [edit('src/decide/agent.ts', 'if (same && sinceGap) return undefined;', 'return undefined;')],
   'the gap': [
     edit(

@@ -1,4 +1,5 @@
 import type { Link } from './apiserver.ts';
+import type { Trouble } from './cloud.ts';
 import type { Shape } from './shape.ts';
 import type { World } from './world.ts';
 
@@ -24,6 +25,8 @@ export interface Profile {
   readonly controllerRequests?: Requests;
   /** Of every step of an agent or a controller: a request, an answer, a file in /run. */
   readonly crashChance: number;
+  /** What is wrong with EC2 all the time. */
+  readonly troubles?: readonly Trouble[];
   readonly slowSpawns: number;
   /** Of every node, from the start; the seed's choice unless given. */
   readonly timing?: Timing;
@@ -345,6 +348,8 @@ export function startFaults(world: World, profile: Profile): void {
     machine.slowSpawns = profile.slowSpawns;
   }
   for (const controller of world.controllers) controller.crashChance = profile.crashChance;
+  for (const trouble of profile.troubles ?? [])
+    world.later(Number.POSITIVE_INFINITY, world.cloud?.begin(trouble) ?? (() => {}));
   if (!Number.isFinite(profile.everyMs) || Object.keys(profile.weights).length === 0) return;
   const next = () => {
     world.whileFaulty(world.chance.longTail(profile.everyMs / 4, profile.everyMs * 4), () => {

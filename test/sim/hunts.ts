@@ -2,6 +2,7 @@ import { CALM, type FaultName, type Profile, SHORTEST } from './faults.ts';
 import type { Rule } from './rules.ts';
 
 const BEATING = { shape: { nodes: 2, groups: [{ name: 'group', heartbeat: true }] } };
+const BY_INSTANCE = { shape: { nodes: 2, groups: [{ name: 'group', heartbeat: false, policy: 'Instance' as const }] } };
 const BEATING_THREE = { shape: { nodes: 3, groups: [{ name: 'group', heartbeat: true }] } };
 
 /** For each rule the faults among which its absence shows soonest. One without an entry is hunted by all faults. */
@@ -59,6 +60,18 @@ export const HUNTS: Readonly<Partial<Record<Rule, Profile>>> = {
     spellMs: [6_000, 12_000],
   },
   'a missing Lease is no proof': among(['Lease is deleted'], 3_000),
+  'EC2 read before the proof': {
+    ...among(['an instance is stopped by hand', 'a move is asked for', 'machine stands still'], 3_000),
+    ...BY_INSTANCE,
+    troubles: [{ kind: 'slow', chance: 0.7 }],
+    spellMs: [4_000, 12_000],
+  },
+  'EC2 asked to stop it': {
+    ...among(['an instance is stopped by hand', 'machine stands still'], 4_000),
+    ...BY_INSTANCE,
+    troubles: [{ kind: 'stale', chance: 0.7 }],
+    spellMs: [4_000, 12_000],
+  },
   'the gate': { ...among(['a way is cut', 'files are unreadable'], 3_000), ...BEATING, spellMs: [8_000, 20_000] },
   'every other node': {
     ...among(['a way is cut', 'files are unreadable', 'controller is killed'], 2_500),

@@ -30,6 +30,8 @@ export const RULES = {
   'Rejoined needs a holder': 'a fenced Lease counts as one that was taken anew, settled',
   'timing cut': 'shorter numbers leave before the deadlines are cut',
   'a missing Lease is no proof': 'a missing Lease counts as a fenced one',
+  'EC2 read before the proof': 'what EC2 said of an instance at any time before is good enough',
+  'EC2 asked to stop it': 'that EC2 says "stopped", which may be an old answer, is good enough',
   'the GET': 'an assignment is believed as the watch shows it',
   'the gap': 'a GET from before a gap in the deadline is good enough',
   'the deadline test': 'a process is started when the deadline has passed',
