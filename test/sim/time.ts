@@ -65,7 +65,7 @@ interface Event {
   readonly atMs: number;
   readonly order: number;
   readonly actor: Actor;
-  readonly run: () => void;
+  run: () => void;
   cancelled: boolean;
 }
 
@@ -74,8 +74,10 @@ export class Time {
   nowMs = 0;
   events = 0;
   readonly chance: Chance;
-  readonly #heap: Event[] = [];
+  #heap: Event[] = [];
   #order = 0;
+  /** How many of the heap are cancelled, at most. */
+  #cancelled = 0;
 
   constructor(chance: Chance) {
     this.chance = chance;
@@ -86,8 +88,18 @@ export class Time {
     const event = { atMs: this.nowMs + Math.max(0, ms), order: this.#order++, actor, run, cancelled: false };
     push(this.#heap, event);
     return () => {
+      if (event.cancelled) return;
       event.cancelled = true;
+      event.run = NOTHING;
+      this.#cancelled += 1;
+      if (this.#cancelled > 64 && this.#cancelled * 2 > this.#heap.length) this.#sweep();
     };
+  }
+
+  /** Most limits are never reached: without this, those of the last minute are all that the heap holds. */
+  #sweep(): void {
+    this.#heap = this.#heap.filter(({ cancelled }) => !cancelled).sort((a, b) => (isBefore(a, b) ? -1 : 1));
+    this.#cancelled = 0;
   }
 
   /** Until `untilMs`, or until `check` says that it is enough. `check` is asked after every event. */
@@ -129,6 +141,8 @@ export class Time {
   }
 }
 
+function NOTHING(): void {}
+
 function push(heap: Event[], event: Event): void {
   let at = heap.push(event) - 1;
   while (at > 0) {
@@ -166,7 +180,7 @@ const immediates: (() => void)[] = [];
 function drain(): void {
   let turns = 0;
   do {
-    for (const run of immediates.splice(0)) run();
+    if (immediates.length > 0) for (const run of immediates.splice(0)) run();
     runPromiseCallbacks();
     turns += 1;
     if (turns > MOST_TURNS) throw new BusyLoop(`somebody still wants one more turn of the loop after ${MOST_TURNS}`);
