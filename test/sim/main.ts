@@ -1,3 +1,4 @@
+import 'zod/compile'; // before any schema is made: each is compiled at its first use
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { parseArgs } from 'node:util';

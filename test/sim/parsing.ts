@@ -12,8 +12,17 @@ export function parseOnce(): void {
   for (const one of [...definitions, failoverGroups, failoverNodes, leases, vipResources]) remember<object>(one);
 }
 
+/** What was parsed in a run that is over is of no use to the next. */
+export function forgetParsed(): void {
+  for (const parsed of memories) parsed.clear();
+}
+
+const memories: Map<object, object>[] = [];
+
 function remember<T extends object>(parser: { parse: (raw: unknown) => T }): void {
-  const parsed = new WeakMap<object, T>();
+  // A WeakMap would forget by itself, and cost the collector of garbage more than all that it lets go of.
+  const parsed = new Map<object, T>();
+  memories.push(parsed);
   const parse = parser.parse.bind(parser);
   parser.parse = (raw: unknown) => {
     if (typeof raw !== 'object' || raw === null) return parse(raw);

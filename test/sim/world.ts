@@ -1,3 +1,4 @@
+import 'zod/compile'; // before any schema is made: each is compiled at its first use
 import type { Log, LogFields } from '../../src/base/log.ts';
 import { durationMs } from '../../src/crds/duration.ts';
 import type { FailoverNodeStatus } from '../../src/crds/failovernode.ts';
@@ -12,7 +13,7 @@ import { SharedDisk } from './disk.ts';
 import { CALM, type Profile, profileFrom, SHORTEST, startFaults, type Timing } from './faults.ts';
 import { Invariants, type Standing, type Violation } from './invariants.ts';
 import { Machine, NAMESPACE } from './machine.ts';
-import { parseOnce } from './parsing.ts';
+import { forgetParsed, parseOnce } from './parsing.ts';
 import type { Process } from './process.ts';
 import type { Rule } from './rules.ts';
 import { addressOf, hasInstance, leaseShapeFrom, type Shape, shapeFrom } from './shape.ts';
@@ -138,6 +139,7 @@ export class World {
       this.#tellState();
     }
     for (const machine of this.machines) machine.dispose();
+    forgetParsed();
     return {
       seed: this.#options.seed,
       violation: this.invariants.violation,
