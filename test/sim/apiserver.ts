@@ -465,14 +465,27 @@ function matches({ metadata }: Raw, namespace: string | undefined, o: ListOption
   return o.labelSelector === undefined || labels?.[o.labelSelector] !== undefined;
 }
 
-/** RFC 7396. */
+/** RFC 7396. What it leaves as it is stays the same object, and so is parsed once. */
 function merged(target: unknown, patch: unknown): unknown {
-  if (typeof patch !== 'object' || patch === null || Array.isArray(patch)) return patch;
-  const base = typeof target === 'object' && target !== null && !Array.isArray(target) ? target : {};
-  const result: Record<string, unknown> = { ...base };
+  if (typeof patch !== 'object' || patch === null || Array.isArray(patch))
+    return sameJson(target, patch) ? target : patch;
+  const base = isObject(target) ? target : {};
+  let result: Record<string, unknown> | undefined = isObject(target) ? undefined : {};
   for (const [key, value] of Object.entries(patch)) {
-    if (value === null) delete result[key];
-    else result[key] = merged(result[key], value);
+    if (value === null) {
+      if (!(key in base)) continue;
+      result ??= { ...base };
+      delete result[key];
+    } else {
+      const now = merged(base[key], value);
+      if (key in base && now === base[key]) continue;
+      result ??= { ...base };
+      result[key] = now;
+    }
   }
-  return result;
+  return result ?? base;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

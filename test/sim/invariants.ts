@@ -30,7 +30,6 @@ export class Invariants {
   violation: Violation | undefined;
   readonly #groups = new Map<string, GroupHistory>();
   readonly #machines: readonly Machine[];
-  readonly #writing: Process[] = [];
 
   /** What stands of a node where the proofs are taken from. */
   standingOf: (group: string, node: string) => Standing = () => ({ held: true, unsettledLease: undefined });
@@ -47,8 +46,10 @@ export class Invariants {
 
   /** Two of one group that can write the disk at this moment. */
   check(): void {
-    const writing = this.#writing;
-    writing.length = 0;
+    let alive = 0;
+    for (const machine of this.#machines) alive += machine.processes.size;
+    if (alive < 2) return;
+    const writing: Process[] = [];
     for (const machine of this.#machines) {
       for (const process of machine.processes) {
         if (!process.writes) continue;
