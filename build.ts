@@ -1,4 +1,4 @@
-import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build as bundle } from 'esbuild';
@@ -16,7 +16,11 @@ const PROGRAMS = {
   warden: 'src/agent/warden.ts',
   'disk-child': 'src/agent/disk-child.ts',
   'probe-child': 'src/agent/probe-child.ts',
+  'kubectl-pointsman': 'src/cli/main.ts',
 };
+
+/** What is run by its name: as a file that can be executed, and under the name by which kubectl looks for it on the PATH. */
+const COMMAND = 'kubectl-pointsman';
 
 /** Node's own modules are asked for by `require` in bundled CommonJS packages, which an ES module does not have. */
 const REQUIRE = "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);";
@@ -51,6 +55,7 @@ export async function build(): Promise<boolean> {
   });
   await mkdir(join(TOP, 'dist'), { recursive: true });
   await Promise.all(outputFiles.map(({ path, contents }) => replace(path, contents)));
+  await link(`${COMMAND}.mjs`, join(TOP, 'dist', COMMAND));
   const stamp: Stamp = { beganMs, inputs: ['build.ts', ...Object.keys(metafile.inputs)] };
   await replace(STAMP, Buffer.from(JSON.stringify(stamp)));
   return true;
@@ -65,6 +70,7 @@ async function isFresh(): Promise<boolean> {
   try {
     const { beganMs, inputs } = JSON.parse(await readFile(STAMP, 'utf8')) as Stamp; // our own file
     await Promise.all(Object.keys(PROGRAMS).map((name) => stat(join(TOP, 'dist', `${name}.mjs`))));
+    await stat(join(TOP, 'dist', COMMAND));
     const read = await Promise.all(inputs.map((input) => stat(join(TOP, input))));
     return read.every(({ mtimeMs }) => mtimeMs < beganMs);
   } catch {
@@ -76,7 +82,13 @@ async function replace(path: string, contents: Uint8Array): Promise<void> {
   const present = await readFile(path).catch(() => undefined);
   if (present?.equals(contents)) return;
   const next = `${path}.${process.pid}`;
-  await writeFile(next, contents);
+  await writeFile(next, contents, { mode: path.endsWith(`/${COMMAND}.mjs`) ? 0o755 : 0o644 });
+  await rename(next, path);
+}
+
+async function link(target: string, path: string): Promise<void> {
+  const next = `${path}.${process.pid}`;
+  await symlink(target, next);
   await rename(next, path);
 }
 

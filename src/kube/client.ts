@@ -35,8 +35,10 @@ import { openWatch } from './watch.ts';
 
 export interface KubeClientOptions {
   readonly log: Log;
-  /** A kubeconfig file. Without one: the pod's own account. */
-  readonly kubeconfig?: string | undefined;
+  /** A kubeconfig file, or several that are merged. Without one: the pod's own account. */
+  readonly kubeconfig?: string | readonly string[] | undefined;
+  /** The context to use. Default: the current one. */
+  readonly context?: string | undefined;
   /** Stands in `managedFields` for what this process wrote. */
   readonly fieldManager: string;
 }
@@ -53,6 +55,8 @@ export interface KubeClient extends KubeApi, WatchApi {
   issueToken(namespace: string, account: string, lifeSeconds: number, o?: CallOptions): Promise<IssuedToken>;
   /** Where the token of this login is read from, if it comes from a file. */
   readonly tokenPath: string | undefined;
+  /** The namespace that the context names, if it names one. */
+  readonly contextNamespace: string | undefined;
   /** Ends all connections; for the end of the process. */
   close(): Promise<void>;
 }
@@ -72,10 +76,10 @@ class Client implements KubeClient {
   readonly #core: CoreV1Api;
   readonly #fieldManager: string;
 
-  constructor({ log, kubeconfig, fieldManager }: KubeClientOptions) {
+  constructor({ log, kubeconfig, context, fieldManager }: KubeClientOptions) {
     this.#config = new PooledKubeConfig(log);
     if (kubeconfig === undefined) this.#config.loadFromCluster();
-    else this.#config.loadFromFile(kubeconfig);
+    else this.#config.loadFromFiles(typeof kubeconfig === 'string' ? [kubeconfig] : kubeconfig, context);
     const cluster = this.#config.getCurrentCluster();
     if (!cluster) throw new Error(`Cannot use kubeconfig ${kubeconfig}: it has no current context; set one`);
     this.#server = cluster.server.replace(/\/$/, '');
@@ -86,6 +90,10 @@ class Client implements KubeClient {
 
   get tokenPath(): string | undefined {
     return this.#config.tokenPath;
+  }
+
+  get contextNamespace(): string | undefined {
+    return this.#config.getContextObject(this.#config.getCurrentContext())?.namespace;
   }
 
   async get<T extends Stored>(r: Resource<T>, namespace: string, name: string, o: CallOptions = {}) {

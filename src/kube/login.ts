@@ -30,10 +30,47 @@ export class PooledKubeConfig extends KubeConfig {
 
   override loadFromFile(...args: Parameters<KubeConfig['loadFromFile']>): void {
     super.loadFromFile(...args);
-    const [path] = args;
-    const tokenFile = tokenFileOf(readFileSync(path, 'utf8'), this.getCurrentUser()?.name);
-    // Relative paths count from the kubeconfig, as kubectl reads them.
-    this.#tokenFile = tokenFile === undefined ? undefined : new TokenFile(resolve(dirname(path), tokenFile));
+    this.#tokenFile = this.#findTokenFile([args[0]]);
+  }
+
+  /**
+   * Several files are one, as kubectl merges them: the first that names something wins. client-node's own merge throws
+   * on a name that is there twice, and ignores `tokenFile`.
+   */
+  loadFromFiles(paths: readonly string[], context?: string): void {
+    const [first = '', ...others] = paths;
+    super.loadFromFile(first);
+    for (const path of others) {
+      const other = new KubeConfig();
+      other.loadFromFile(path);
+      const isNew = (known: readonly { readonly name: string }[]) => (one: { readonly name: string }) =>
+        !known.some(({ name }) => name === one.name);
+      this.clusters = [...this.clusters, ...other.clusters.filter(isNew(this.clusters))];
+      this.users = [...this.users, ...other.users.filter(isNew(this.users))];
+      this.contexts = [...this.contexts, ...other.contexts.filter(isNew(this.contexts))];
+      this.currentContext ||= other.currentContext;
+    }
+    if (context !== undefined) {
+      const names = this.contexts.map(({ name }) => name);
+      if (!names.includes(context)) {
+        const which = names.length === 0 ? 'there is none' : `name one of ${names.join(', ')}`;
+        throw new Error(`Cannot use context "${context}": ${paths.join(', ')} has none of that name; ${which}`);
+      }
+      this.setCurrentContext(context);
+    }
+    this.#tokenFile = this.#findTokenFile(paths);
+  }
+
+  /** Of the current user, in the first file that names it. */
+  #findTokenFile(paths: readonly string[]): TokenFile | undefined {
+    const user = this.getCurrentUser()?.name;
+    for (const path of paths) {
+      const found = tokenFileOf(readFileSync(path, 'utf8'), user);
+      if (found === undefined) continue;
+      // Relative paths count from the kubeconfig, as kubectl reads them.
+      return found.tokenFile === undefined ? undefined : new TokenFile(resolve(dirname(path), found.tokenFile));
+    }
+    return undefined;
   }
 
   override loadFromCluster(...args: Parameters<KubeConfig['loadFromCluster']>): void {
@@ -188,8 +225,9 @@ const kubeconfigUsers = z.looseObject({
     .nullish(),
 });
 
-/** `tokenFile` wins over `token`, as in client-go (rest.Config). */
-function tokenFileOf(kubeconfig: string, user: string | undefined): string | undefined {
+/** `tokenFile` wins over `token`, as in client-go (rest.Config). Undefined: the file does not name the user. */
+function tokenFileOf(kubeconfig: string, user: string | undefined): { tokenFile: string | undefined } | undefined {
   const { users } = kubeconfigUsers.parse(parseYaml(kubeconfig));
-  return users?.find(({ name }) => name === user)?.user?.tokenFile ?? undefined;
+  const found = users?.find(({ name }) => name === user);
+  return found && { tokenFile: found.user?.tokenFile ?? undefined };
 }
