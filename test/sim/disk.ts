@@ -22,6 +22,8 @@ export class SharedDisk {
   readonly actor = new Actor('the shared disk');
   readonly #time: Time;
   readonly #groups = new Map<string, GroupData>();
+  /** Whether anybody is refused a lock. */
+  keepsLocks = true;
   /** Told of a write that has overwritten one it did not know of; `last` is the latest of those. */
   onLost: (write: Landing, last: Landing) => void = () => {};
 

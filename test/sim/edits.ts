@@ -116,6 +116,11 @@ export const EDITS: Readonly<Partial<Record<Rule, readonly Edit[]>>> = {
       ),
       '',
     ),
+    edit(
+      'src/decide/agent.ts',
+      'if (claim === undefined || claim.epoch < process.epoch) return undefined;',
+      'return undefined;',
+    ),
   ],
   'deadline from the start of the tick': [
     edit(

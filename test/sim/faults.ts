@@ -1,5 +1,6 @@
 import type { Link } from './apiserver.ts';
 import type { Trouble } from './cloud.ts';
+import { PLOTS } from './plots.ts';
 import type { Shape } from './shape.ts';
 import type { World } from './world.ts';
 
@@ -12,6 +13,9 @@ export interface Timing {
 
 /** As short as the sum of decide/timing.ts allows. */
 export const SHORTEST: Timing = { renewEvery: '1s', fenceAfter: '5s', killWithin: '400ms', takeoverAfter: '6s' };
+
+/** A short one, as soon as anything can be. */
+export const QUICK: Timing = { renewEvery: '500ms', fenceAfter: '2s', killWithin: '400ms', takeoverAfter: '3s' };
 
 type Requests = Pick<Link, 'lost' | 'unheard' | 'late' | 'twice' | 'slowestMs'>;
 
@@ -28,6 +32,8 @@ export interface Profile {
   /** What is wrong with EC2 all the time. */
   readonly troubles?: readonly Trouble[];
   readonly slowSpawns: number;
+  /** Whether the file server keeps locks; it does unless told otherwise. They are the last belt, never the proof. */
+  readonly locks?: boolean;
   /** Of every node, from the start; the seed's choice unless given. */
   readonly timing?: Timing;
   /** The seed's choice unless given. */
@@ -62,7 +68,7 @@ export function profileFrom({ chance, shape, cloud }: World): Profile {
   const weights: Partial<Record<FaultName, number>> = {};
   // Not every run has every fault: what hides behind one fault comes out where that one is missing.
   for (const name of Object.keys(FAULTS) as FaultName[]) {
-    if (PAIRS.has(name) || (CHANNEL_FAULTS.has(name) && !heartbeat)) continue;
+    if (name in PLOTS || (CHANNEL_FAULTS.has(name) && !heartbeat)) continue;
     if (POWER_FAULTS.has(name) && !cloud) continue;
     const drawn = chance.hits(0.6) ? chance.between(0.2, 1) : undefined;
     if (drawn !== undefined && !(name in OPEN)) weights[name] = drawn;
@@ -82,9 +88,6 @@ export function profileFrom({ chance, shape, cloud }: World): Profile {
   };
 }
 
-/** Two faults at the one moment at which they matter together, for a hunt; chance brings them together as well. */
-const PAIRS: ReadonlySet<string> = new Set(['a cut with new timing', 'a standstill in a start']);
-
 /** Of no interest to a group without a second channel. */
 const CHANNEL_FAULTS: ReadonlySet<string> = new Set(['disk is slow', 'files are unreadable']);
 
@@ -103,23 +106,12 @@ const POWER_FAULTS: ReadonlySet<string> = new Set([
  */
 export const OPEN: Readonly<Partial<Record<FaultName, string>>> = {};
 
-/** How long something stays as the fault has made it. Most are short; some are longer than any limit there is. */
-function spell(world: World): number {
-  const { chance, spellMs } = world;
-  if (spellMs !== undefined) return chance.between(...spellMs);
-  return chance.weighted({ short: 3, about: 3, long: 2 }) === 'short'
-    ? chance.between(50, 1_500)
-    : chance.hits(0.6)
-      ? chance.between(3_000, 10_000)
-      : chance.between(8_000, 25_000);
-}
-
 /** Each does one thing to the world, and says so. What it breaks for a while mends by itself. */
 export const FAULTS = {
   'machine loses power': (world: World) => {
     const machine = world.chance.pick(world.machines);
     machine.crash();
-    world.later(spell(world), () => machine.boot());
+    world.later(world.spell(), () => machine.boot());
   },
   'machine reboots': (world: World) => {
     const machine = world.chance.pick(world.machines);
@@ -129,12 +121,12 @@ export const FAULTS = {
   'machine stands still': (world: World) => {
     const machine = world.chance.pick(world.machines);
     machine.pause();
-    world.later(spell(world), () => machine.goOn());
+    world.later(world.spell(), () => machine.goOn());
   },
   'agent is killed': (world: World) => {
     const machine = world.chance.pick(world.machines);
     machine.killAgent();
-    world.later(world.chance.hits(0.7) ? world.chance.between(200, 2_500) : spell(world), () => machine.startAgent());
+    world.later(world.chance.hits(0.7) ? world.chance.between(200, 2_500) : world.spell(), () => machine.startAgent());
   },
   'agent is stopped': (world: World) => {
     const machine = world.chance.pick(world.machines);
@@ -143,7 +135,7 @@ export const FAULTS = {
     world.story(agent.name, 'is stopped (SIGSTOP)');
     agent.stop();
     for (const process of machine.processes) machine.noteIfAlone(process);
-    world.later(spell(world), () => {
+    world.later(world.spell(), () => {
       world.story(agent.name, 'goes on (SIGCONT)');
       agent.go();
     });
@@ -163,7 +155,7 @@ export const FAULTS = {
     world.story(machine.name, `shim ${shim.pid} is stopped (SIGSTOP)`);
     shim.actor.stop();
     for (const process of machine.processes) machine.noteIfAlone(process);
-    world.later(spell(world), () => shim.actor.go());
+    world.later(world.spell(), () => shim.actor.go());
   },
   'process ends': (world: World) => {
     const machine = world.chance.pick(world.machines);
@@ -172,14 +164,14 @@ export const FAULTS = {
   'controller is killed': (world: World) => {
     const controller = world.chance.pick(world.controllers);
     controller.crash();
-    world.later(spell(world), () => controller.start());
+    world.later(world.spell(), () => controller.start());
   },
   'controller stands still': (world: World) => {
     const { actor } = world.chance.pick(world.controllers);
     if (actor.dead || actor.stopped) return;
     world.story(actor.name, 'stands still');
     actor.stop();
-    world.later(spell(world), () => {
+    world.later(world.spell(), () => {
       world.story(actor.name, 'goes on');
       actor.go();
     });
@@ -190,7 +182,7 @@ export const FAULTS = {
     world.story(name, `is cut from the API server (${which === 'both' ? 'both ways' : `${which} it`})`);
     if (which !== 'back') link.cutTo = true;
     if (which !== 'to') link.cutBack = true;
-    world.later(spell(world), () => {
+    world.later(world.spell(), () => {
       world.story(name, 'reaches the API server again');
       link.cutTo = false;
       link.cutBack = false;
@@ -198,7 +190,7 @@ export const FAULTS = {
   },
   'a watch is stuck': (world: World) => {
     const { name, link } = world.chance.pick([...world.machines, ...world.controllers]);
-    const ms = spell(world);
+    const ms = world.spell();
     world.story(name, `hears of no change for ${Math.round(ms)} ms, and does not notice`);
     link.stuckUntilMs = world.time.nowMs + ms;
   },
@@ -206,7 +198,7 @@ export const FAULTS = {
     world.story('the API server', 'is away for everybody');
     const links = [...world.machines, ...world.controllers].map(({ link }) => link);
     for (const link of links) link.cutTo = link.cutBack = true;
-    world.later(spell(world), () => {
+    world.later(world.spell(), () => {
       world.story('the API server', 'is back');
       for (const link of links) link.cutTo = link.cutBack = false;
     });
@@ -215,13 +207,13 @@ export const FAULTS = {
     const machine = world.chance.pick(world.machines);
     if (!machine.up || machine.diskCut) return;
     machine.cutDisk(world.chance.hits(0.4));
-    world.later(spell(world), () => machine.healDisk());
+    world.later(world.spell(), () => machine.healDisk());
   },
   'disk is slow': (world: World) => {
     const machine = world.chance.pick(world.machines);
     world.story(machine.name, 'has to wait for the shared disk');
     machine.slowDisk = world.chance.between(0.02, 0.5);
-    world.later(spell(world), () => {
+    world.later(world.spell(), () => {
       machine.slowDisk = 0;
     });
   },
@@ -229,7 +221,7 @@ export const FAULTS = {
     const machine = world.chance.pick(world.machines);
     world.story(machine.name, "cannot read the others' files on the shared disk");
     machine.unreadable = world.chance.pick([0.1, 1]);
-    world.later(spell(world), () => {
+    world.later(world.spell(), () => {
       machine.unreadable = 0;
     });
   },
@@ -237,7 +229,7 @@ export const FAULTS = {
     const machine = world.chance.pick(world.machines);
     world.story(machine.name, 'has the shared disk unmounted');
     machine.mounted = false;
-    world.later(spell(world), () => {
+    world.later(world.spell(), () => {
       machine.mounted = true;
     });
   },
@@ -248,31 +240,6 @@ export const FAULTS = {
     machine.tmpfs = { incarnation: undefined, groups: new Map(), accepted: new Map() };
   },
   'timing is changed': (world: World) => world.changeTiming(world.chance.pick(world.machines).name),
-  'a cut with new timing': (world: World) => {
-    const { name, link } = world.chance.pick(world.machines);
-    world.changeTiming(name);
-    world.whileFaulty(world.chance.between(5, 500), () => {
-      world.story(name, 'is cut from the API server');
-      link.cutTo = link.cutBack = true;
-      world.later(spell(world), () => {
-        link.cutTo = link.cutBack = false;
-      });
-    });
-  },
-  'a standstill in a start': (world: World) => {
-    const running = world.machines.filter(({ processes }) => [...processes].some(({ executed }) => executed));
-    if (running.length === 0) return;
-    const machine = world.chance.pick(running);
-    for (const process of machine.processes) if (process.executed) process.end(null, 1);
-    machine.atNextStart = () => {
-      if (world.chance.hits(0.5)) {
-        machine.killAgent();
-        world.later(spell(world), () => machine.startAgent());
-      }
-      machine.pause();
-      world.later(spell(world), () => machine.goOn());
-    };
-  },
   'Lease is deleted': (world: World) => {
     const { name } = world.chance.pick(world.machines);
     const force = world.chance.hits(0.5);
@@ -299,7 +266,7 @@ export const FAULTS = {
     const verbs = chance.pick([undefined, ['stopInstance'], ['startInstance'], ['describeInstances']] as const);
     world.story('EC2', `is in trouble: ${kind}${verbs ? `, ${verbs}` : ''}`);
     const end = cloud.begin({ kind, chance: chance.pick([0.3, 1]), ...(verbs ? { verbs } : {}) });
-    world.later(spell(world), () => {
+    world.later(world.spell(), () => {
       world.story('EC2', `has done with ${kind}`);
       end();
     });
@@ -308,18 +275,18 @@ export const FAULTS = {
     const { name, instanceId } = world.chance.pick(world.machines);
     world.story('somebody', `protects the instance of ${name} from being stopped`);
     world.cloud?.fake.protectFromStop(instanceId, true);
-    world.later(spell(world), () => world.cloud?.fake.protectFromStop(instanceId, false));
+    world.later(world.spell(), () => world.cloud?.fake.protectFromStop(instanceId, false));
   },
   'an instance is stopped by hand': (world: World) => {
     const machine = world.chance.pick(world.machines);
     world.cloud?.stopByHand(machine);
-    world.later(spell(world), () => world.cloud?.startByHand(machine));
+    world.later(world.spell(), () => world.cloud?.startByHand(machine));
   },
   'an instance is started by hand': (world: World) => world.cloud?.startByHand(world.chance.pick(world.machines)),
   'an instance is hibernated': (world: World) => {
     const machine = world.chance.pick(world.machines);
     world.cloud?.hibernateByHand(machine);
-    world.later(spell(world), () => world.cloud?.startByHand(machine));
+    world.later(world.spell(), () => world.cloud?.startByHand(machine));
   },
   'an instance is terminated': (world: World) => {
     // One of them, and seldom: from then on there is less that can happen.
@@ -330,17 +297,16 @@ export const FAULTS = {
   },
   'a move is asked for': (world: World) => {
     const { name } = world.chance.pick(world.machines);
-    world.edit('failovergroups', world.chance.pick(world.groups), `asks for a move to ${name} of`, (raw) => ({
-      ...raw,
-      metadata: { ...raw.metadata, annotations: { 'pointsman.dev/move-to': name } },
-    }));
+    world.askForMove(world.chance.pick(world.groups), name);
   },
+  ...PLOTS,
 } as const;
 export type FaultName = keyof typeof FAULTS;
 
 /** Goes on until the world says that there are no more faults. */
 export function startFaults(world: World, profile: Profile): void {
   world.spellMs = profile.spellMs;
+  world.disk.keepsLocks = profile.locks ?? true;
   for (const { link } of world.machines) Object.assign(link, profile.requests);
   for (const { link } of world.controllers) Object.assign(link, profile.controllerRequests ?? profile.requests);
   for (const machine of world.machines) {

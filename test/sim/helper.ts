@@ -85,12 +85,21 @@ export class HelperLane {
   #reach(access: Access): void {
     // One that was killed may have sent its request before.
     if (access.killed && this.#machine.time.chance.hits(0.5)) return;
-    access.act((value) => {
-      if (access.killed) return;
-      this.#current = undefined;
-      access.answer(value);
-      this.#next();
-    });
+    access.act((value) =>
+      this.#whenAnswered(() => {
+        if (access.killed) return;
+        this.#current = undefined;
+        access.answer(value);
+        this.#next();
+      }),
+    );
+  }
+
+  #whenAnswered(then: () => void): void {
+    const { time, lateAnswers, actor } = this.#machine;
+    if (lateAnswers > 0 && time.chance.hits(lateAnswers))
+      time.in(time.chance.between(100, LATEST_ANSWER_MS), actor, then);
+    else then();
   }
 
   #giveUp(access: Access): void {
@@ -111,5 +120,6 @@ export class HelperLane {
   }
 }
 
+const LATEST_ANSWER_MS = 6_000;
 /** Longer than any limit. */
 const SLOWEST_MS = 14_000;

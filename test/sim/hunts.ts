@@ -1,4 +1,4 @@
-import { CALM, type FaultName, type Profile, SHORTEST } from './faults.ts';
+import { CALM, type FaultName, type Profile, QUICK, SHORTEST } from './faults.ts';
 import type { Rule } from './rules.ts';
 
 const BEATING = { shape: { nodes: 2, groups: [{ name: 'group', heartbeat: true }] } };
@@ -49,10 +49,7 @@ export const HUNTS: Readonly<Partial<Record<Rule, Profile>>> = {
   fence: { ...among(['a watch is stuck', 'a way is cut'], 3_000), spellMs: [6_000, 15_000] },
   'fence conditional': { ...among(['a watch is stuck'], 3_000), spellMs: [6_000, 15_000] },
   age: { ...among(['a way is cut'], 4_000), spellMs: [5_000, 12_000] },
-  'Rejoined needs a holder': {
-    ...among(['machine stands still', 'shim is stopped', 'agent is stopped'], 3_000),
-    spellMs: [8_000, 15_000],
-  },
+  'Rejoined needs a holder': { ...among(['the holder stands still'], 12_000), locks: false, spellMs: [8_000, 15_000] },
   'timing cut': {
     ...among(['a cut with new timing'], 4_000),
     requests: { ...CALM.requests, unheard: 0.3 },
@@ -74,14 +71,17 @@ export const HUNTS: Readonly<Partial<Record<Rule, Profile>>> = {
   },
   'the gate': { ...among(['a way is cut', 'files are unreadable'], 3_000), ...BEATING, spellMs: [8_000, 20_000] },
   'every other node': {
-    ...among(['a way is cut', 'files are unreadable', 'controller is killed'], 2_500),
+    ...among(['a move from a node that is cut off', 'a move is asked for'], 9_000),
     ...BEATING_THREE,
-    spellMs: [8_000, 20_000],
+    locks: false,
+    spellMs: [12_000, 20_000],
   },
   "the file's own number": {
-    ...among(['a cut with new timing', 'files are unreadable'], 3_000),
+    ...among(['a node with longer numbers is cut off'], 25_000),
     ...BEATING,
-    spellMs: [8_000, 20_000],
+    timing: QUICK,
+    locks: false,
+    spellMs: [15_000, 25_000],
   },
   'age at the gate': {
     ...among(['a way is cut', 'files are unreadable'], 3_000),
@@ -94,9 +94,10 @@ export const HUNTS: Readonly<Partial<Record<Rule, Profile>>> = {
     spellMs: [4_000, 15_000],
   },
   'n above the highest ended': {
-    ...among(['a way is cut', 'files are unreadable', 'agent is killed', 'disk is slow'], 1_500),
+    ...among(['a move from a node that is cut off'], 14_000),
     ...BEATING,
-    spellMs: [4_000, 15_000],
+    locks: false,
+    spellMs: [12_000, 20_000],
   },
   'a beat never there before': {
     ...among(['a way is cut', 'disk is slow', 'files are unreadable'], 2_000),
@@ -104,19 +105,25 @@ export const HUNTS: Readonly<Partial<Record<Rule, Profile>>> = {
     spellMs: [6_000, 15_000],
   },
   'no claim or epoch at or above': {
-    ...among(['a way is cut', 'disk is slow', 'files are unreadable'], 2_000),
+    ...among(['a late tick of a node that is cut off'], 8_000),
     ...BEATING,
-    spellMs: [6_000, 20_000],
+    timing: SHORTEST,
+    locks: false,
+    spellMs: [14_000, 20_000],
   },
   'deadline from the start of the tick': {
-    ...among(['a way is cut', 'disk is slow', 'files are unreadable'], 2_000),
+    ...among(['slow ticks of a node that is cut off'], 8_000),
     ...BEATING,
-    spellMs: [6_000, 20_000],
+    timing: SHORTEST,
+    locks: false,
+    spellMs: [14_000, 25_000],
   },
   "the gate's round after the claim": {
-    ...among(['a way is cut', 'disk is slow', 'files are unreadable'], 2_000),
+    ...among(['a late tick of a node that is cut off'], 8_000),
     ...BEATING,
-    spellMs: [6_000, 20_000],
+    timing: SHORTEST,
+    locks: false,
+    spellMs: [14_000, 20_000],
   },
 };
 

@@ -75,6 +75,8 @@ export class Machine {
   /** The chance of an access to the disk to take seconds, and of a read of another's file to fail. */
   slowDisk = 0;
   unreadable = 0;
+  /** The chance of an access to have been made in time, and its answer to come seconds later. */
+  lateAnswers = 0;
   /** An agent has just asked a shim to start a process; the shim has not heard it yet. */
   atNextStart = () => {};
   #whenDiskIsBack: (() => void)[] = [];

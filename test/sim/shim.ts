@@ -150,7 +150,7 @@ export class Shim {
     const execMs = chance.hits(machine.slowSpawns) ? chance.between(300, 6_000) : chance.longTail(15, 300);
     machine.time.in(execMs, process.actor, () => {
       if (process.killed) return;
-      if (locks && process.data.isLocked()) return process.end(null, CHAIN_EXIT.lockHeld);
+      if (locks && machine.disk.keepsLocks && process.data.isLocked()) return process.end(null, CHAIN_EXIT.lockHeld);
       if (locks) process.data.lockHolder = process;
       machine.tell(
         `process ${process.pid} of ${this.group} runs, under epoch ${process.epoch}${locks ? '' : ', without the lock'}`,

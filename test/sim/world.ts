@@ -10,7 +10,7 @@ import { Chance } from './chance.ts';
 import { Cloud, POWER } from './cloud.ts';
 import { Controller } from './controller.ts';
 import { SharedDisk } from './disk.ts';
-import { CALM, type Profile, profileFrom, SHORTEST, startFaults, type Timing } from './faults.ts';
+import { CALM, type Profile, profileFrom, QUICK, SHORTEST, startFaults, type Timing } from './faults.ts';
 import { Invariants, type Standing, type Violation } from './invariants.ts';
 import { Machine, NAMESPACE } from './machine.ts';
 import { forgetParsed, parseOnce } from './parsing.ts';
@@ -63,7 +63,7 @@ interface Places {
 const TIMINGS: readonly Timing[] = [
   { renewEvery: '1s', fenceAfter: '5s', killWithin: '1s', takeoverAfter: '8s' },
   { renewEvery: '1s', fenceAfter: '4s', killWithin: '1s', takeoverAfter: '6s' },
-  { renewEvery: '500ms', fenceAfter: '2s', killWithin: '400ms', takeoverAfter: '3s' },
+  QUICK,
   { renewEvery: '1s', fenceAfter: '8s', killWithin: '1s', takeoverAfter: '10s' },
   SHORTEST,
 ];
@@ -248,8 +248,29 @@ export class World {
     return this.shape.groups.some(({ name, policy }) => name === group && policy === 'Instance');
   }
 
+  /** How long something stays as a fault has made it. Most are short; some are longer than any limit there is. */
+  spell(): number {
+    const { chance, spellMs } = this;
+    if (spellMs !== undefined) return chance.between(...spellMs);
+    return chance.weighted({ short: 3, about: 3, long: 2 }) === 'short'
+      ? chance.between(50, 1_500)
+      : chance.hits(0.6)
+        ? chance.between(3_000, 10_000)
+        : chance.between(8_000, 25_000);
+  }
+
+  askForMove(group: string, node: string): void {
+    this.edit('failovergroups', group, `asks for a move to ${node} of`, (raw) => ({
+      ...raw,
+      metadata: { ...raw.metadata, annotations: { 'pointsman.dev/move-to': node } },
+    }));
+  }
+
   changeTiming(node: string): void {
-    const timing = this.chance.pick(TIMINGS);
+    this.setTiming(node, this.chance.pick(TIMINGS));
+  }
+
+  setTiming(node: string, timing: Timing): void {
     this.edit('failovernodes', node, `sets ${timing.fenceAfter}/${timing.takeoverAfter} for`, (raw) => ({
       ...raw,
       metadata: { ...raw.metadata, generation: Number(raw.metadata['generation']) + 1 },
