@@ -47,6 +47,8 @@ export interface Link {
   twice: number;
   /** The longest way, one way. Most are short. */
   slowestMs: number;
+  /** Lists come from a cache that is no further than this version. */
+  listsFrom?: number | undefined;
 }
 
 export function openLink(): Link {
@@ -88,6 +90,18 @@ export class ApiServer {
 
   all(plural: string): Raw[] {
     return [...this.#kind(plural).values()];
+  }
+
+  /** As it was at `version`, as far as the changes are kept. */
+  allAt(plural: string, version: number): Raw[] {
+    const changes = this.#changes.get(plural) ?? [];
+    const then = new Map(this.#kind(plural));
+    for (const { object } of changes) then.delete(`${object.metadata.namespace}/${object.metadata.name}`);
+    for (const { version: at, type, object } of changes) {
+      if (at <= version && type !== 'DELETED') then.set(`${object.metadata.namespace}/${object.metadata.name}`, object);
+      else if (at <= version) then.delete(`${object.metadata.namespace}/${object.metadata.name}`);
+    }
+    return [...then.values()];
   }
 
   get version(): string {
@@ -313,10 +327,12 @@ export class SimKube implements KubeApi, WatchApi {
     namespace: string | undefined,
     o: ListOptions & { readonly limit: number; readonly continue?: string | undefined },
   ) => {
-    const { items, resourceVersion } = await this.#call(`list ${r.plural}`, o, () => ({
-      items: this.#all(r, namespace, o),
-      resourceVersion: this.#server.version,
-    }));
+    const { items, resourceVersion } = await this.#call(`list ${r.plural}`, o, () => {
+      const { listsFrom } = this.#link;
+      if (listsFrom === undefined) return { items: this.#all(r, namespace, o), resourceVersion: this.#server.version };
+      const then = this.#server.allAt(r.plural, listsFrom).filter((raw) => matches(raw, namespace, o));
+      return { items: then, resourceVersion: String(listsFrom) };
+    });
     return { items, resourceVersion, continue: '' };
   };
 

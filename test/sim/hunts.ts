@@ -1,9 +1,20 @@
 import { CALM, type FaultName, type Profile, QUICK, SHORTEST } from './faults.ts';
 import type { Rule } from './rules.ts';
+import { ONE_GROUP } from './shape.ts';
 
 const BEATING = { shape: { nodes: 2, groups: [{ name: 'group', heartbeat: true }] } };
 const BY_INSTANCE = { shape: { nodes: 2, groups: [{ name: 'group', heartbeat: false, policy: 'Instance' as const }] } };
 const BEATING_THREE = { shape: { nodes: 3, groups: [{ name: 'group', heartbeat: true }] } };
+
+const HOLDER_CUT_OFF: Profile = {
+  ...among(['the holder is cut off'], 6_000),
+  ...{ shape: ONE_GROUP, locks: false, spellMs: [8_000, 15_000] },
+};
+
+const RESTART_BEHIND: Profile = {
+  ...among(['a restart behind the news'], 8_000),
+  ...{ shape: ONE_GROUP, timing: QUICK, locks: false, spellMs: [5_000, 10_000] },
+};
 
 /** For each rule the faults among which its absence shows soonest. One without an entry is hunted by all faults. */
 export const HUNTS: Readonly<Partial<Record<Rule, Profile>>> = {
@@ -56,6 +67,9 @@ export const HUNTS: Readonly<Partial<Record<Rule, Profile>>> = {
     controllerRequests: CALM.requests,
     spellMs: [6_000, 12_000],
   },
+  // Only with one another, and 'look before exec': each keeps from starting what the others would start.
+  'the gap': HOLDER_CUT_OFF,
+  'the deadline test': HOLDER_CUT_OFF,
   'a missing Lease is no proof': among(['Lease is deleted'], 3_000),
   'EC2 read before the proof': {
     ...among(['an instance is stopped by hand', 'a move is asked for', 'machine stands still'], 3_000),
@@ -93,6 +107,10 @@ export const HUNTS: Readonly<Partial<Record<Rule, Profile>>> = {
     ...BEATING,
     spellMs: [4_000, 15_000],
   },
+  // With 'the GET', which would show that the group is another's.
+  'ended kept': RESTART_BEHIND,
+  'ended before the report': RESTART_BEHIND,
+  // With 'the GET': whoever ends an epoch believes nothing that it was told before.
   'n above the highest ended': {
     ...among(['a move from a node that is cut off'], 14_000),
     ...BEATING,

@@ -22,6 +22,9 @@ import { Actor, clockOf, type Time } from './time.ts';
 export const NAMESPACE = 'sim';
 export const MOUNT = '/mnt/efs';
 
+/** When /run is written that should have been written before. */
+const LONG_AFTER_MS = 15_000;
+
 export interface MachineOptions {
   readonly name: string;
   readonly instanceId: string;
@@ -351,7 +354,13 @@ export class Machine {
         }),
       group: (name) => this.tmpfs.groups.get(name),
       setGroup: (name, memory) =>
-        change(() => this.tmpfs.groups.set(name, this.broken('ended kept') ? { ...memory, ended: 0 } : memory)),
+        change(() => {
+          const { groups } = this.tmpfs;
+          if (this.broken('ended before the report')) {
+            groups.set(name, { ...memory, ended: groups.get(name)?.ended ?? 0 });
+            this.time.in(LONG_AFTER_MS, agent, () => groups.set(name, memory));
+          } else groups.set(name, this.broken('ended kept') ? { ...memory, ended: 0 } : memory);
+        }),
       instance: () => undefined,
       setInstance: () => {},
       socket: (group) => `/sim/run/${group}.sock`,

@@ -32,6 +32,10 @@ export const PLOTS = {
     holder?.pause();
     world.later(world.spell(), () => holder?.goOn());
   },
+  'the holder is cut off': (world: World) => {
+    const holder = holderOf(world);
+    if (holder !== undefined) cutOff(world, holder);
+  },
   /** It does not hear of it: it stops when it reads the claim of its successor on the disk. */
   'a move from a node that is cut off': (world: World) => {
     const holder = holderOf(world);
@@ -97,7 +101,32 @@ export const PLOTS = {
       answersLate(world, holder, chance.between(0.4, 0.9), 0, 20_000);
     });
   },
+  /** Its end is not on the disk, and the agent that comes next is shown the assignment as it was before. */
+  'a restart behind the news': (world: World) => {
+    const { chance, time } = world;
+    const holder = holderOf(world);
+    if (holder === undefined || !holder.reachesDisk) return;
+    const before = Number(world.server.version);
+    holder.cutDisk(false);
+    askToLeave(world, holder);
+    world.whileFaulty(SETTLE_TRIED_MS + agedMs(world, holder), () => {
+      holder.killAgent();
+      holder.healDisk();
+      world.story(holder.name, 'is shown by every list and watch what was some seconds ago');
+      holder.link.listsFrom = before;
+      holder.link.stuckUntilMs = time.nowMs + world.spell();
+      world.whileFaulty(chance.between(200, 1_500), () => holder.startAgent());
+    });
+    world.later(world.spell() + 20_000, () => {
+      holder.healDisk();
+      holder.link.listsFrom = undefined;
+      holder.startAgent();
+    });
+  },
 } as const;
+
+/** How long an agent waits for the disk to take an end before it says that it does not (src/agent/group.ts). */
+const SETTLE_TRIED_MS = 3_000;
 
 const LONGEST: Timing = { renewEvery: '1s', fenceAfter: '8s', killWithin: '1s', takeoverAfter: '10s' };
 

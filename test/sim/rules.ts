@@ -37,6 +37,7 @@ export const RULES = {
   'the deadline test': 'a process is started when the deadline has passed',
   'n above the highest ended': 'an epoch that has ended here may be started again',
   'ended kept': 'a node that restarts its agent does not know which epochs it has ended',
+  'ended before the report': 'what has ended is written into /run a good while after it was reported',
   'the gate': 'a new holder starts as soon as it is assigned',
   'every other node': 'only one other node is asked, at the gate and by a tick',
   "the file's own number": 'a file ages by the number that the gate goes by itself',
