@@ -12,6 +12,7 @@ import type { Run } from './world.ts';
  *   main.ts --seeds 1000 [--from 1] [--jobs 2] many seeds, on so many cores; each that fails is named
  *   main.ts --seed 17                          one seed, told
  *   main.ts --without RULE [--seeds 20000]     how many seeds it takes to find that the rule is off
+ *   main.ts --without RULE --without RULE2     the same where each keeps what the other keeps; the hunt is the first's
  *   main.ts --hunt RULE                        the faults of that hunt, with the rule on
  *   main.ts --api [--seeds 1000]               the API server away, which nobody may notice
  *   main.ts --rules                            the names of the rules
