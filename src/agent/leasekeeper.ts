@@ -58,7 +58,7 @@ export function createLeaseKeeper(options: LeaseKeeperOptions): LeaseKeeper {
   let held: NodeLease | undefined;
   let deadline = NEVER;
   let failure: string | undefined;
-  let wake = new AbortController();
+  let wake = () => {};
   /** The numbers of the last record that may have left. What an earlier agent's said is not known. */
   let sent: Timing | undefined;
 
@@ -168,18 +168,20 @@ export function createLeaseKeeper(options: LeaseKeeperOptions): LeaseKeeper {
   /** At a fixed short interval after a failure, never a growing one. */
   async function pause(ms: number, signal: AbortSignal): Promise<void> {
     const pauseMs = failure === undefined ? ms : renewRetryMs(options.timing());
-    const either = AbortSignal.any([signal, wake.signal]);
-    await clock.sleep(Math.max(0, pauseMs), either).catch(() => {});
+    if (signal.aborted) return;
+    // By hand, as in src/kube/deadline.ts: this signal lives as long as the agent, and a pause comes every second.
+    const over = new AbortController();
+    wake = () => over.abort();
+    signal.addEventListener('abort', wake, { once: true });
+    await clock.sleep(Math.max(0, pauseMs), over.signal).catch(() => {});
+    signal.removeEventListener('abort', wake);
   }
 
   return {
     run,
     incarnation: () => held?.transitions,
     deadline: () => deadline,
-    timingChanged: () => {
-      wake.abort();
-      wake = new AbortController();
-    },
+    timingChanged: () => wake(),
     failure: () => failure,
   };
 }
