@@ -8,15 +8,16 @@ type Json = unknown;
 export function mergePatch(before: Json, after: Json): Json | undefined {
   if (!isObject(before) || !isObject(after)) return sameJson(before, after) ? undefined : after;
   const patch: Record<string, Json> = {};
-  for (const key of new Set([...Object.keys(before), ...Object.keys(after)])) {
-    if (after[key] === undefined) {
-      if (before[key] !== undefined) patch[key] = null;
-      continue;
-    }
-    const change = mergePatch(before[key], after[key]);
-    if (change !== undefined) patch[key] = change;
-  }
-  return Object.keys(patch).length === 0 ? undefined : patch;
+  let differs = false;
+  const compare = (key: string) => {
+    const change = after[key] === undefined && before[key] !== undefined ? null : mergePatch(before[key], after[key]);
+    if (change === undefined) return;
+    patch[key] = change;
+    differs = true;
+  };
+  for (const key in before) compare(key);
+  for (const key in after) if (!(key in before)) compare(key);
+  return differs ? patch : undefined;
 }
 
 /** Whether the two are the same as JSON: the order of fields does not count, and one that is undefined is not there. */
