@@ -2,6 +2,7 @@ import { API_GROUP } from '../crds/kind.ts';
 import { belongingTo, type Cluster, readCluster } from './cluster.ts';
 import type { Command } from './command.ts';
 import { EXIT, UsageError } from './exit.ts';
+import { noSuchGroup } from './find.ts';
 import { asData } from './output.ts';
 import { statusText } from './statustext.ts';
 import { statusView } from './statusview.ts';
@@ -49,9 +50,7 @@ export function ofGroup(name: string, namespace: string, cluster: Cluster): Clus
     ({ kind, key }) => kind === 'failovergroup' && key === `${namespace}/${name}`,
   );
   if (problem) throw new Error(problem.message);
-  const there = cluster.groups.map(({ metadata }) => metadata.name).join(', ');
-  const which = there === '' ? 'there is none; choose another with -n' : `there is ${there}`;
-  throw new Error(`Cannot find FailoverGroup "${name}" in namespace ${namespace}: ${which}`);
+  throw noSuchGroup(name, namespace, cluster.groups);
 }
 
 /** As `kubectl get -o name` writes them. */

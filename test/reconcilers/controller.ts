@@ -7,13 +7,14 @@ import { watchWorld } from '../../src/controller/world.ts';
 import type { GroupReport } from '../../src/crds/failovernode.ts';
 import { createKubeClient, type KubeClient } from '../../src/kube/client.ts';
 import { Conflict } from '../../src/kube/errors.ts';
-import type { Happening } from '../../src/kube/events.ts';
+import { createRecorder, type Happening } from '../../src/kube/events.ts';
 import { renewLease, takeLease } from '../../src/kube/lease.ts';
 import { failoverNodes, type NodeLease } from '../../src/kube/resources.ts';
 import { createDiskMonitorReconciler } from '../../src/reconcilers/diskmonitor.ts';
 import { createGroupReconciler } from '../../src/reconcilers/failovergroup.ts';
 import { createNodeReconciler } from '../../src/reconcilers/failovernode.ts';
 import { createFencing } from '../../src/reconcilers/fencing.ts';
+import { createObjectRecorder, type Recorder } from '../../src/reconcilers/recorder.ts';
 import { createVipReconciler } from '../../src/reconcilers/vipresource.ts';
 import type { ApiServerAccess } from '../kube/apiserver.ts';
 
@@ -27,13 +28,22 @@ export interface TestController {
 export async function startController(
   server: ApiServerAccess,
   namespace: string,
-  { ec2, resyncMs = 300, leading = () => true }: { ec2: Ec2; resyncMs?: number; leading?: () => boolean },
+  {
+    ec2,
+    resyncMs = 300,
+    leading = () => true,
+    writeEvents = false,
+  }: { ec2: Ec2; resyncMs?: number; leading?: () => boolean; writeEvents?: boolean },
 ): Promise<TestController> {
   const api = createKubeClient({ log, kubeconfig: await server.kubeconfig(), fieldManager: 'test-controller' });
   const events: (Happening & { name: string })[] = [];
-  const recorder = {
-    event: (object: { metadata: { name: string } }, _: string, happening: Happening) =>
-      void events.push({ ...happening, name: object.metadata.name }),
+  const writer = createRecorder({ api, clock, log, controller: 'pointsman.dev/controller', instance: 'test' });
+  const written = createObjectRecorder(writer);
+  const recorder: Recorder = {
+    event(object, kind, happening) {
+      events.push({ ...happening, name: object.metadata.name });
+      if (writeEvents) written.event(object, kind, happening);
+    },
   };
   const stop = new AbortController();
   const queue = (name: string, reconcile: Parameters<typeof createQueue>[0]['reconcile']) =>
@@ -85,7 +95,7 @@ export async function startController(
   );
   const nodes = queue('nodes', createNodeReconciler({ api, world, clock, recorder, leading, fencing }));
   const monitors = queue('monitors', createDiskMonitorReconciler({ api, world, clock, leading }));
-  const running = [world.run(stop.signal)];
+  const running = [world.run(stop.signal), writer.run(stop.signal)];
   while (!world.synced()) await clock.sleep(10);
   running.push(...[routes, groups, nodes, monitors, power].map((one) => one.run(stop.signal)));
   return {
@@ -112,17 +122,18 @@ export async function startReportingNode(
   namespace: string,
   node: string,
   group: string,
+  durationSeconds = 4,
 ): Promise<ReportingNode> {
   const site = { api, clock, namespace, node };
   const bootId = randomUUID();
-  const { lease: taken } = await takeLease(site, { floor: 0, bootId, settled: true, durationSeconds: 4 });
+  const { lease: taken } = await takeLease(site, { floor: 0, bootId, settled: true, durationSeconds });
   let lease: NodeLease = taken;
   const stop = new AbortController();
   const renewing = (async () => {
     while (!stop.signal.aborted) {
       await clock.sleep(300, stop.signal).catch(() => {});
       if (stop.signal.aborted) return;
-      const renewal = await renewLease(site, lease, 4, { timeoutMs: 1_000 });
+      const renewal = await renewLease(site, lease, durationSeconds, { timeoutMs: 1_000 });
       if (renewal.type === 'renewed') lease = renewal.lease;
       if (renewal.type === 'lost') return;
     }
