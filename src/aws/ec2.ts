@@ -17,9 +17,9 @@ export interface Ec2 {
   describeVpc(vpcId: string, call: Call): Promise<Vpc | 'missing'>;
   /**
    * StopInstances with Force and SkipOsShutdown: the machine is taken away from its operating system. One that is
-   * stopped already stays so, without an error. Answers the state that the instance has now.
+   * stopped already stays so, without an error.
    */
-  stopInstance(id: string, call: Call): Promise<InstanceState>;
+  stopInstance(id: string, call: Call): Promise<StopAnswer>;
   /** One that runs already runs on, without an error. Rejects with WrongState while it is still being stopped. */
   startInstance(id: string, call: Call): Promise<InstanceState>;
   /** By DryRun: resolves where the controller's role allows it, and rejects as the real call would. Changes nothing. */
@@ -61,6 +61,12 @@ export interface Route {
 
 export const INSTANCE_STATES = ['pending', 'running', 'shutting-down', 'terminated', 'stopping', 'stopped'] as const;
 export type InstanceState = (typeof INSTANCE_STATES)[number];
+
+/** The states of an instance around a stop, by the part of EC2 that changes them. */
+export interface StopAnswer {
+  readonly was: InstanceState;
+  readonly now: InstanceState;
+}
 
 export interface Instance {
   readonly id: string;

@@ -168,14 +168,15 @@ export function createSdkEc2(options: SdkEc2Options): SdkEc2 {
       const answer = await send(`stop instance ${id}`, 'ec2:StopInstances', call, (abort) =>
         urgent.send(new StopInstancesCommand({ InstanceIds: [id], ...TAKE_POWER }), abort),
       );
-      return stateAfter(id, answer.StoppingInstances);
+      const change = changeOf(id, answer.StoppingInstances);
+      return { was: stateOf(id, change?.PreviousState?.Name), now: stateOf(id, change?.CurrentState?.Name) };
     },
 
     async startInstance(id, call) {
       const answer = await send(`start instance ${id}`, 'ec2:StartInstances', call, (abort) =>
         urgent.send(new StartInstancesCommand({ InstanceIds: [id] }), abort),
       );
-      return stateAfter(id, answer.StartingInstances);
+      return stateOf(id, changeOf(id, answer.StartingInstances)?.CurrentState?.Name);
     },
 
     async mayChangePower(id, change, call) {
@@ -314,9 +315,8 @@ function route(from: SdkRoute): Route {
   };
 }
 
-function stateAfter(id: string, changes: readonly SdkStateChange[] | undefined): InstanceState {
-  const change = changes?.find(({ InstanceId }) => InstanceId === id);
-  return stateOf(id, change?.CurrentState?.Name);
+function changeOf(id: string, changes: readonly SdkStateChange[] | undefined): SdkStateChange | undefined {
+  return changes?.find(({ InstanceId }) => InstanceId === id);
 }
 
 function stateOf(id: string | undefined, name: string | undefined): InstanceState {

@@ -1,15 +1,22 @@
-import { type InstanceRead, isHibernated } from './instance.ts';
+import { type InstanceRead, type InstanceState, isHibernated } from './instance.ts';
 
-/** What is to be done about an instance that a group needs to be off, after what EC2 said last. */
+/**
+ * What is to be done about an instance that a group needs to be off, after what EC2 said last. `mark`: promise to start
+ * it again, then stop it.
+ */
 export function stopStep(read: InstanceRead, marked: boolean, found: string | undefined): 'mark' | 'stop' | 'wait' {
   if (read.state === 'missing' || read.state === 'terminated' || read.state === 'shutting-down') return 'wait';
   // Its memory is being written to the disk: a stop in the midst of that would hide it, and what ran would go on.
   if (isHibernated(read)) return 'wait';
   // It is on its way, or the stop itself found it there.
   if (found === 'stopped' || (found !== undefined && read.state === 'stopping')) return 'wait';
-  // One that somebody else has stopped is stopped once more, for the proof, and is theirs to start.
-  if (!marked && (read.state === 'running' || read.state === 'pending')) return 'mark';
-  return 'stop';
+  // Also one that is stopped by what was read, which may be old: whose stop it was, StopInstances itself tells.
+  return marked ? 'stop' : 'mark';
+}
+
+/** Whether somebody else had stopped it, by the states around the first stop of ours: then it is theirs to start. */
+export function isTheirs({ was }: { readonly was: InstanceState }): boolean {
+  return was === 'stopped' || was === 'stopping';
 }
 
 /**

@@ -8,8 +8,9 @@ import type { FailoverGroup } from '../crds/failovergroup.ts';
 import type { FailoverNode } from '../crds/failovernode.ts';
 import type { ReadinessSeen } from '../decide/fencingready.ts';
 import { type InstanceRead, type InstanceSeen, type InstanceState, startCommand } from '../decide/instance.ts';
-import { startStep, stopStep } from '../decide/power.ts';
+import { isTheirs, startStep, stopStep } from '../decide/power.ts';
 import type { KubeApi } from '../kube/api.ts';
+import { Conflict } from '../kube/errors.ts';
 import { failoverGroups, failoverNodes } from '../kube/resources.ts';
 import type { World } from './observe.ts';
 import type { Recorder } from './recorder.ts';
@@ -67,6 +68,7 @@ const ROUND_EVERY_AT_MOST_MS = 8_000;
 const SILENCES_TOLD = 3;
 /** It takes EC2 half a minute. */
 const START_LOOK_EVERY_MS = 2_000;
+const TAKE_BACK_TRIES = 5;
 const STOP_REFUSED_AGAIN_MS = 5_000;
 const START_REFUSED_AGAIN_MS = 30_000;
 const READY_EVERY_MS = 300_000;
@@ -227,15 +229,19 @@ export function createFencing(options: FencingOptions): Fencing {
       if (memory.read === undefined || memory.read.sentMs < sinceMs) await read(ec2, id, memory, signal);
       const found = memory.stop && memory.stop.sentMs >= sinceMs ? memory.stop.found : undefined;
       const step = memory.read ? stopStep(memory.read, node.status?.stop?.instanceId === id, found) : 'wait';
-      if (step === 'mark' && first) await mark(node, first, signal);
+      const promised = step === 'mark' && first ? await mark(node, first, signal) : undefined;
+      const runs = memory.read?.state === 'running' || memory.read?.state === 'pending';
+      if (promised && first && runs) tellStop(node, first);
       // Once more, after all that could be slow: the node may have ended its epoch, and been assigned the next.
       if (step !== 'wait' && (await needed())) {
         mustLead();
         const sentMs = clock.nowMs();
-        const state = await ec2.stopInstance(id, { timeoutMs: EC2_TIMEOUT_MS, signal, urgent: true });
-        memory.stop = { sentMs, answeredMs: clock.nowMs(), found: state };
-        log.warn('instance is being stopped', { node: node.metadata.name, instanceId: id, state });
-      }
+        const { was, now } = await ec2.stopInstance(id, { timeoutMs: EC2_TIMEOUT_MS, signal, urgent: true });
+        memory.stop = { sentMs, answeredMs: clock.nowMs(), found: now };
+        log.warn('instance is being stopped', { node: node.metadata.name, instanceId: id, was, now });
+        if (promised && isTheirs({ was })) await takeBack(promised, signal);
+        else if (promised && first && !runs) tellStop(node, first);
+      } else if (promised) await takeBack(promised, signal);
       delete memory.problem;
       memory.silences = 0;
     } catch (error) {
@@ -304,37 +310,46 @@ export function createFencing(options: FencingOptions): Fencing {
   }
 
   /** Before the stop: whoever finds the mark starts the instance again, whatever becomes of the answer or of us. */
-  async function mark(node: FailoverNode, { groupKey, wish }: Order, signal: AbortSignal): Promise<void> {
+  async function mark(node: FailoverNode, { groupKey, wish }: Order, signal: AbortSignal): Promise<FailoverNode> {
+    const { instanceId, epoch } = wish;
+    const group = groupKey.slice(node.metadata.namespace.length + 1);
+    return await setMark(node, { instanceId, group, epoch, since: clock.wall().toISOString() }, signal);
+  }
+
+  async function setMark(node: FailoverNode, stop: StopMark | null, signal: AbortSignal): Promise<FailoverNode> {
     const { namespace, name, resourceVersion } = node.metadata;
-    const group = groupKey.slice(namespace.length + 1);
-    const promise = {
-      instanceId: wish.instanceId,
-      group,
-      epoch: wish.epoch,
-      since: clock.wall().toISOString(),
-    };
     mustLead();
-    await api.patchStatus(
+    return await api.patchStatus(
       failoverNodes,
       namespace,
       name,
-      { metadata: { resourceVersion }, status: { stop: promise } },
+      { metadata: { resourceVersion }, status: { stop } },
       { signal, timeoutMs: KUBE_TIMEOUT_MS },
     );
+  }
+
+  /** Whoever tells of the mark in the node's conditions may have written in between. */
+  async function takeBack({ metadata: { namespace, name }, status }: FailoverNode, signal: AbortSignal): Promise<void> {
+    for (let left = TAKE_BACK_TRIES; ; left -= 1) {
+      const fresh = await api.get(failoverNodes, namespace, name, { signal, timeoutMs: KUBE_TIMEOUT_MS });
+      if (!fresh || fresh.status?.stop?.since !== status?.stop?.since) return;
+      try {
+        await setMark(fresh, null, signal);
+        return;
+      } catch (error) {
+        if (!(error instanceof Conflict) || left <= 1) throw error;
+      }
+    }
+  }
+
+  function tellStop(node: FailoverNode, { groupKey, wish }: Order): void {
+    const group = groupKey.slice(node.metadata.namespace.length + 1);
     const note = `instance ${wish.instanceId} is stopped for group ${group}, whose epoch ${wish.epoch} is to be proven out`;
     recorder.event(node, 'FailoverNode', { type: 'Warning', reason: 'InstanceStopped', action: 'Stop', note });
   }
 
   async function unmark(node: FailoverNode, signal: AbortSignal): Promise<void> {
-    const { namespace, name, resourceVersion } = node.metadata;
-    mustLead();
-    await api.patchStatus(
-      failoverNodes,
-      namespace,
-      name,
-      { metadata: { resourceVersion }, status: { stop: null } },
-      { signal, timeoutMs: KUBE_TIMEOUT_MS },
-    );
+    await setMark(node, null, signal);
     const { stop: promise } = node.status ?? {};
     if (promise) memories.delete(promise.instanceId);
     deletedSinceMs.delete(node.metadata.uid);
@@ -443,6 +458,8 @@ export function createFencing(options: FencingOptions): Fencing {
     if (!leading()) throw new RetryError('Cannot change an instance: this controller does not lead any more');
   }
 }
+
+type StopMark = NonNullable<NonNullable<FailoverNode['status']>['stop']>;
 
 interface Order {
   readonly groupKey: string;

@@ -128,9 +128,9 @@ describe.each([
 
   test('an instance is stopped by a user, once, and started again, once', async () => {
     const { instanceId } = cloud.server1;
-    expect(await ec2.stopInstance(instanceId, CALL)).toBe('stopping');
+    expect(await ec2.stopInstance(instanceId, CALL)).toEqual({ was: 'running', now: 'stopping' });
     expect(await server1()).toMatchObject({ state: 'stopped', stateReason: 'Client.UserInitiatedShutdown' });
-    expect(await ec2.stopInstance(instanceId, CALL)).toBe('stopped');
+    expect(await ec2.stopInstance(instanceId, CALL)).toEqual({ was: 'stopped', now: 'stopped' });
     expect(await ec2.startInstance(instanceId, CALL)).toBe('pending');
     expect(await server1()).toMatchObject({ state: 'running' });
     expect(await ec2.startInstance(instanceId, CALL)).toBe('running');
@@ -141,7 +141,7 @@ describe.each([
     subject.fail({ verb: 'stopInstance', fault: 'lostReply' });
     await expect(ec2.stopInstance(instanceId, CALL)).rejects.toThrow(Unanswered);
     expect(await server1()).toMatchObject({ state: 'stopped' });
-    expect(await ec2.stopInstance(instanceId, CALL)).toBe('stopped');
+    expect(await ec2.stopInstance(instanceId, CALL)).toMatchObject({ now: 'stopped' });
   });
 
   test('a protected instance is not stopped, and the protection is seen before', async () => {
@@ -153,7 +153,7 @@ describe.each([
     await expect(ec2.mayChangePower(instanceId, 'stop', CALL)).rejects.toThrow(StopProtected);
     expect(await server1()).toMatchObject({ state: 'running' });
     await subject.protectServer1(false);
-    expect(await ec2.stopInstance(instanceId, CALL)).toBe('stopping');
+    expect(await ec2.stopInstance(instanceId, CALL)).toMatchObject({ now: 'stopping' });
   });
 
   test('a dry run changes nothing, and is refused as the call would be', async () => {

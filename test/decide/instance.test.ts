@@ -241,8 +241,8 @@ describe('stopStep()', () => {
     ['waits while it is being stopped', read({ state: 'stopping' }), true, 'stopping', 'wait'],
     ['asks the stop itself when it is read as stopped', read(), true, 'stopping', 'stop'],
     ['stops it again when it runs all the same', read({ state: 'running' }), true, 'stopping', 'stop'],
-    ['makes haste where somebody else is stopping it', read({ state: 'stopping' }), false, undefined, 'stop'],
-    ['stops without a mark what somebody else has stopped: it is theirs to start', read(), false, undefined, 'stop'],
+    ['makes haste where somebody else is stopping it', read({ state: 'stopping' }), false, undefined, 'mark'],
+    ['marks what is read as stopped, which may be an old answer', read(), false, undefined, 'mark'],
     ['is done when the stop itself found it stopped', read(), true, 'stopped', 'wait'],
     [
       'does not disturb a hibernation',

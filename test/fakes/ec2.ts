@@ -7,6 +7,7 @@ import type {
   PowerChange,
   Route,
   RouteTable,
+  StopAnswer,
   Vpc,
 } from '../../src/aws/ec2.ts';
 import {
@@ -208,15 +209,15 @@ export class FakeEc2 implements Ec2 {
     return await this.#answer('describeVpc', [vpcId], call, () => this.#vpcs.get(vpcId) ?? 'missing');
   }
 
-  async stopInstance(id: string, call: Call): Promise<InstanceState> {
+  async stopInstance(id: string, call: Call): Promise<StopAnswer> {
     return await this.#answer('stopInstance', [id], call, () => {
       const { state } = this.#requireStoppable(id);
-      if (state === 'stopped' || state === 'stopping') return state;
+      if (state === 'stopped' || state === 'stopping') return { was: state, now: state };
       this.setInstanceState(id, 'stopping', 'Client.UserInitiatedShutdown');
       this.#settle(id, 'stopping', this.stopTakesMs, () =>
         this.setInstanceState(id, 'stopped', 'Client.UserInitiatedShutdown'),
       );
-      return 'stopping';
+      return { was: state, now: 'stopping' };
     });
   }
 

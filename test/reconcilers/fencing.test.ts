@@ -160,6 +160,19 @@ describe('fencing by EC2', () => {
     expect(calls('startInstance')).toEqual([]);
   }, 180_000);
 
+  it('starts again what it has stopped on an old answer that told of an earlier stop', async () => {
+    await serve('g', ['server1', 'server2']);
+    ec2.setInstanceState(INSTANCES.server1, 'stopped', 'Client.UserInitiatedShutdown');
+    ec2.setInstanceState(INSTANCES.server1, 'running');
+    ec2.stopTakesMs = 1_000;
+    ec2.fail({ verb: 'describeInstances', fault: 'stale', about: INSTANCES.server1 });
+    await nodes.get('server1')?.silence();
+    await soon(async () => expect(calls('stopInstance').length).toBeGreaterThan(0));
+    await movedByEc2();
+    await startedAgain();
+    expect(calls('startInstance').length).toBeGreaterThan(0);
+  }, 180_000);
+
   it('holds no other group up while EC2 does not answer', async () => {
     await Promise.all([serve('g', ['server1', 'server2']), serve('h', ['server3', 'server4'])]);
     ec2.fail({ verb: 'stopInstance', fault: 'hang', times: FOR_EVER });
