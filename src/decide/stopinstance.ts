@@ -109,7 +109,11 @@ function stopInstance(situation: Situation, reason: GroupReason, what: string, s
   const promise = assignment.state === 'Active' ? promised(situation, reason, what, sinceMs) : {};
   // One that renews no more is fenced first; one that renews is stopped first.
   const stop: Deed[] = fence.length > 0 ? [] : [{ kind: 'StopInstance', node, instanceId, epoch }];
-  return { reason: state, message, ...promise, deeds: [...fence, ...stop], lookAgainAtMs: now.ms + LOOK_EVERY_MS };
+  // Without a Lease there would be nothing to fence, and no word of EC2 would ever be a proof.
+  const lease: Deed[] =
+    holder.lease.kind === 'missing' ? [{ kind: 'CreateLease', node, incarnation: assignment.incarnation }] : [];
+  const deeds = [...lease, ...fence, ...stop];
+  return { reason: state, message, ...promise, deeds, lookAgainAtMs: now.ms + LOOK_EVERY_MS };
 }
 
 function sameInstance(seen: InstanceSeen | undefined, id: string): Partial<InstanceSeen> {

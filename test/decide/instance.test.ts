@@ -177,6 +177,7 @@ describe('an end that the disk did not take, under policy Instance', () => {
     expect(first).toMatchObject({ assignment: { state: 'Stopping' }, move: { reason: 'NodeEnded' } });
     expect(first.deeds.map(({ kind }) => kind)).toEqual(['StopInstance']);
     expect(kinds([unsettled({ lease: agedFor(9_000) }), fit])).toEqual(['Fence']);
+    expect(kinds([unsettled({ lease: { kind: 'missing' } }), fit])).toEqual(['CreateLease', 'StopInstance']);
   });
   it('stops nothing where there is nowhere to go', () => {
     expect(kinds([unsettled(), unfit])).toEqual([]);
