@@ -1,7 +1,9 @@
 import type { Command } from './command.ts';
+import { drill } from './drill.ts';
+import { explain } from './explain.ts';
 import { history } from './history.ts';
 import { move } from './move.ts';
 import { status } from './status.ts';
 
 /** Every command, in the order of the help. */
-export const commands: readonly Command[] = [status, move, history];
+export const commands: readonly Command[] = [status, move, history, explain, drill];

@@ -1,10 +1,11 @@
 import type { Clock } from '../base/clock.ts';
 import type { Reconciled } from '../base/queue.ts';
 import { diskMonitorStatus } from '../decide/diskstatus.ts';
+import { observeNode } from '../decide/observe.ts';
 import type { KubeApi } from '../kube/api.ts';
 import { mergePatch } from '../kube/mergepatch.ts';
 import { diskMonitors } from '../kube/resources.ts';
-import { observeNode, type World } from './observe.ts';
+import type { World } from './observe.ts';
 
 export interface DiskMonitorReconcilerOptions {
   readonly api: KubeApi;

@@ -13,6 +13,7 @@ import type { GroupReason } from '../crds/reasons.ts';
 import { planFailover } from '../decide/failover.ts';
 import { groupStatus, isComplete } from '../decide/groupstatus.ts';
 import { unsettledEnds } from '../decide/loststatus.ts';
+import { observeNodes } from '../decide/observe.ts';
 import type { Deed, GroupPlan } from '../decide/plan.ts';
 import { outness } from '../decide/proof.ts';
 import { type GroupSeen, groupReportOf, type Loss, type Now } from '../decide/seen.ts';
@@ -23,7 +24,7 @@ import { createUnheldLease, fenceLease, NODE_LABEL } from '../kube/lease.ts';
 import { mergePatch } from '../kube/mergepatch.ts';
 import { failoverGroups, leases } from '../kube/resources.ts';
 import type { Fencing } from './fencing.ts';
-import { observeNodes, type World } from './observe.ts';
+import type { World } from './observe.ts';
 import type { Recorder } from './recorder.ts';
 
 export interface GroupReconcilerOptions {

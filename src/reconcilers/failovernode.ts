@@ -3,6 +3,7 @@ import type { Reconciled } from '../base/queue.ts';
 import { RELEASE_FINALIZER } from '../crds/failovergroup.ts';
 import type { FailoverNode } from '../crds/failovernode.ts';
 import { nodeStatus } from '../decide/nodestatus.ts';
+import { observeNode, observeNodes } from '../decide/observe.ts';
 import { outness } from '../decide/proof.ts';
 import type { GroupSeen, Now } from '../decide/seen.ts';
 import type { CallOptions, KubeApi } from '../kube/api.ts';
@@ -10,7 +11,7 @@ import { LEASE_FINALIZER } from '../kube/lease.ts';
 import { mergePatch } from '../kube/mergepatch.ts';
 import { failoverNodes, leases } from '../kube/resources.ts';
 import type { Fencing } from './fencing.ts';
-import { observeNode, observeNodes, type World } from './observe.ts';
+import type { World } from './observe.ts';
 import type { Recorder } from './recorder.ts';
 
 export interface NodeReconcilerOptions {

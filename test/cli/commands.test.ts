@@ -141,8 +141,11 @@ describe('the command line', () => {
 });
 
 describe('the plugin', () => {
-  it('is found by the real kubectl on the PATH, with its exit code', async () => {
+  beforeAll(async () => {
     await build();
+  });
+
+  it('is found by the real kubectl on the PATH, with its exit code', async () => {
     const dist = join(import.meta.dirname, '../../dist');
     const kubeconfig = await server.kubeconfig({ namespace: lost });
     const child = spawn(await toolPath('kubectl'), ['pointsman', 'status', '-o', 'wide'], {

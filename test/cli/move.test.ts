@@ -177,3 +177,16 @@ describe('kubectl pointsman history', () => {
     expect((await pointsman('history', 'failover')).out).toMatch(/^1 +\d+s +- +server1 +Startup +- +\d+/m);
   });
 });
+
+describe('kubectl pointsman explain', () => {
+  it('sees by itself who renews, and what the controller would then do', async () => {
+    const from = (await group()).status?.activeNode;
+    const to = from === 'server1' ? 'server2' : 'server1';
+    const { code, out } = await pointsman('explain', 'failover');
+    expect(out).toMatch(new RegExp(`^If ${from} died now, ${to} would serve failover after about 9\\d`));
+    expect(out).toContain(`90s  the Lease of ${from} ages (takeoverAfter)\n`);
+    expect(code).toBe(0);
+    const data = await pointsman('explain', 'failover', '-o', 'json');
+    expect(JSON.parse(data.out)).toMatchObject({ node: from, takenOver: { by: to, proof: 'LeaseExpired' } });
+  });
+});
