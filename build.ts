@@ -19,8 +19,11 @@ const PROGRAMS = {
   'kubectl-pointsman': 'src/cli/main.ts',
 };
 
-/** What is run by its name: as a file that can be executed, and under the name by which kubectl looks for it on the PATH. */
-const COMMAND = 'kubectl-pointsman';
+/** What is run by its name, as a file that can be executed. */
+const COMMAND = 'kubectl-pointsman.mjs';
+
+/** The names by which kubectl looks for it on the PATH: to run it, and to complete what is typed. */
+const COMMAND_LINKS = ['kubectl-pointsman', 'kubectl_complete-pointsman'];
 
 /** Node's own modules are asked for by `require` in bundled CommonJS packages, which an ES module does not have. */
 const REQUIRE = "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);";
@@ -55,7 +58,7 @@ export async function build(): Promise<boolean> {
   });
   await mkdir(join(TOP, 'dist'), { recursive: true });
   await Promise.all(outputFiles.map(({ path, contents }) => replace(path, contents)));
-  await link(`${COMMAND}.mjs`, join(TOP, 'dist', COMMAND));
+  await Promise.all(COMMAND_LINKS.map((name) => link(COMMAND, join(TOP, 'dist', name))));
   const stamp: Stamp = { beganMs, inputs: ['build.ts', ...Object.keys(metafile.inputs)] };
   await replace(STAMP, Buffer.from(JSON.stringify(stamp)));
   return true;
@@ -70,7 +73,7 @@ async function isFresh(): Promise<boolean> {
   try {
     const { beganMs, inputs } = JSON.parse(await readFile(STAMP, 'utf8')) as Stamp; // our own file
     await Promise.all(Object.keys(PROGRAMS).map((name) => stat(join(TOP, 'dist', `${name}.mjs`))));
-    await stat(join(TOP, 'dist', COMMAND));
+    await Promise.all(COMMAND_LINKS.map((name) => stat(join(TOP, 'dist', name))));
     const read = await Promise.all(inputs.map((input) => stat(join(TOP, input))));
     return read.every(({ mtimeMs }) => mtimeMs < beganMs);
   } catch {
@@ -82,7 +85,7 @@ async function replace(path: string, contents: Uint8Array): Promise<void> {
   const present = await readFile(path).catch(() => undefined);
   if (present?.equals(contents)) return;
   const next = `${path}.${process.pid}`;
-  await writeFile(next, contents, { mode: path.endsWith(`/${COMMAND}.mjs`) ? 0o755 : 0o644 });
+  await writeFile(next, contents, { mode: path.endsWith(`/${COMMAND}`) ? 0o755 : 0o644 });
   await rename(next, path);
 }
 

@@ -1,5 +1,6 @@
 import type { Clock } from '../base/clock.ts';
 import { describeError } from '../base/errors.ts';
+import { complete } from './candidates.ts';
 import type { Connection } from './command.ts';
 import { parseCommandLine } from './commandline.ts';
 import { commands } from './commands.ts';
@@ -16,8 +17,15 @@ export interface Surroundings {
   readonly signal: AbortSignal;
 }
 
+/** What shells ask; no command, so the help does not list it. The name is cobra's. */
+export const COMPLETE = '__complete';
+
 /** `kubectl pointsman ARGS`, from the words to the exit code. Never throws. */
 export async function run(args: readonly string[], { terminal, clock, env, signal }: Surroundings): Promise<ExitCode> {
+  if (args[0] === COMPLETE) {
+    terminal.out(await complete(args.slice(1), commands, (where) => connect(where, env)));
+    return EXIT.ok;
+  }
   let connection: Connection | undefined;
   try {
     const { command, words, options, format } = parseCommandLine(args, commands);
