@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { API_GROUP, API_VERSION, type KindDefinition } from './kind.ts';
+import { API_GROUP, API_VERSION, type KindDefinition, NO_STATUS_YET } from './kind.ts';
 
 /** A structural schema, as `x-kubernetes` reads it. */
 export type JsonSchema = { [key: string]: unknown };
@@ -51,6 +51,7 @@ function objectSchema(definition: KindDefinition): JsonSchema {
       status: {
         ...structuralSchema(definition.status),
         description: 'What is. Written by the controller and the agents.',
+        default: NO_STATUS_YET,
       },
     },
   };

@@ -54,6 +54,12 @@ export interface KubeObject<Spec, Status> {
   readonly status?: Status | undefined;
 }
 
+/**
+ * What the API server shows as the status until somebody writes one. kstatus takes an object that has no status at all
+ * as Current, so `helm install --wait` and Flux would not wait for what the controller has not seen yet.
+ */
+export const NO_STATUS_YET = { observedGeneration: -1 };
+
 /** Made once: zod compiles a schema at its first use, which takes longer than many uses. */
 const envelopeSchema = z.looseObject({
   metadata: objectMeta,
@@ -68,8 +74,17 @@ export function parseObject<Spec extends z.ZodType, Status extends z.ZodType>(
 ): KubeObject<z.output<Spec>, z.output<Status>> {
   const envelope = envelopeSchema.parse(raw);
   const spec = definition.spec.parse(envelope.spec);
-  const status = envelope.status === undefined ? undefined : definition.status.parse(envelope.status);
+  const status = isUnwritten(envelope.status) ? undefined : definition.status.parse(envelope.status);
   return { metadata: envelope.metadata, spec, status };
+}
+
+/** No status, or `NO_STATUS_YET` with the empty lists that the API server fills in below it. */
+function isUnwritten(status: unknown): boolean {
+  if (status === undefined) return true;
+  if (typeof status !== 'object' || status === null) return false;
+  const { observedGeneration, ...rest } = status as Record<string, unknown>; // of an object, by the line above
+  if (observedGeneration !== NO_STATUS_YET.observedGeneration) return false;
+  return Object.values(rest).every((value) => Array.isArray(value) && value.length === 0);
 }
 
 /** Attaches CEL rules to a nested object of a schema; the emitter turns them into `x-kubernetes-validations`. */
