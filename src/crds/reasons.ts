@@ -115,6 +115,7 @@ export const VIP_REASONS = {
   RouteCreated: 'A route was missing and was created.',
   AwsUnknown: 'AWS did not answer, so the routes are not known.',
   NoAssignment: 'No node has the group yet, so there is nowhere to lead to.',
+  GroupStopped: 'The group is stopped, as its spec.running asks; the routes stay as they are.',
   GroupMissing: 'There is no FailoverGroup of that name.',
   InterfaceUnknown: 'The network interface of the node is not known.',
   SourceDestCheckOn: 'The source/destination check of an interface is on, so it drops traffic for the address.',

@@ -17,7 +17,9 @@ export function diskMonitorStatus(
   const { generation } = monitor.metadata;
   const ready = nodes === undefined ? groupMissing(monitor) : judge(disks);
   const wishes: ConditionWish[] = [{ type: 'Ready', ...ready }];
-  if (ready.status === 'Unknown') wishes.push({ ...ready, type: 'Reconciling', status: 'True' });
+  // Nothing here mends a disk, but a group may yet come.
+  if (ready.reason === 'Failed') wishes.push({ ...ready, type: 'Stalled', status: 'True' });
+  else if (ready.status !== 'True') wishes.push({ ...ready, type: 'Reconciling', status: 'True' });
   return {
     observedGeneration: generation,
     nodes: disks,

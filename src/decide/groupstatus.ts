@@ -120,7 +120,7 @@ const READY: Readonly<Record<GroupReason, { readonly ready: ConditionWish['statu
   ProcessFailed: { ready: 'False', working: true },
   DiskFailed: { ready: 'False', working: true },
   DiskFailedEverywhere: { ready: 'False', working: true },
-  MoveRefused: { ready: 'False', working: false },
+  MoveRefused: { ready: 'False', working: true },
   ProcessRestarted: { ready: 'False', working: true },
   Redundant: { ready: 'True', working: false },
   NotRedundant: { ready: 'True', working: false },

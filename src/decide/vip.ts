@@ -49,6 +49,11 @@ export function planVip({ vip, group, olderTwin, interfaces }: VipSeen): VipWish
   const assignment = group.status?.assignment;
   // While the old node stops, its routes stay: clients get a refused connection, which is sooner than a silent one.
   if (assignment?.state !== 'Active') {
+    if (!group.spec.running) {
+      // The wish is fulfilled: whoever waits for Ready, or syncs wave by wave, must not wait for a stopped group.
+      const message = `FailoverGroup "${groupRef.name}" is stopped, as its spec.running asks; the routes stay as they are`;
+      return { kind: 'leave', status: 'True', reason: 'GroupStopped', message };
+    }
     const message = `no node has FailoverGroup "${groupRef.name}" now, so the routes stay as they are`;
     return { kind: 'leave', status: 'False', reason: 'NoAssignment', message };
   }
@@ -80,8 +85,13 @@ export function needsRouting({ status }: VipResource, wish: VipWish): boolean {
 /** Whether every route of the VIP is known to lead to the node of this epoch; an unanswered AWS keeps what was known. */
 export function leadsTo(vip: VipResource, epoch: number): boolean {
   if (vip.status?.target?.epoch !== epoch) return false;
-  return vip.status.conditions.some(({ type, status }) => type === 'Ready' && status === 'True');
+  return vip.status.conditions.some(
+    ({ type, status, reason }) => type === 'Ready' && status === 'True' && reason !== STOPPED,
+  );
 }
+
+/** Says nothing about where the routes lead. */
+const STOPPED: VipReason = 'GroupStopped';
 
 /** An older VipResource that holds the same address in one of the same tables. */
 export function olderTwinOf(vip: VipResource, all: readonly VipResource[]): VipSeen['olderTwin'] {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import {
   type InterfaceSeen,
+  leadsTo,
   needsRouting,
   olderTwinOf,
   planVip,
@@ -36,6 +37,16 @@ describe('planVip', () => {
       'the node that has it is ending it',
       { group: group({ assignment: assignment({ state: 'Stopping' }) }) },
       'NoAssignment',
+    ],
+    [
+      'the group is stopped, as asked',
+      { group: group({ running: false, assignment: assignment({ state: 'Stopping' }) }) },
+      'GroupStopped',
+    ],
+    [
+      'the group is not to run and never did',
+      { group: group({ running: false, assignment: undefined }) },
+      'GroupStopped',
     ],
     ['there is no such group', { group: undefined }, 'GroupMissing'],
     ['the interface is not known', { interfaces: [two] }, 'InterfaceUnknown'],
@@ -91,6 +102,16 @@ describe('vipStatus', () => {
     const status = vipStatus(seen(), wish, [route(A, 'InPlace')], NOW);
     const ready = { ...status, conditions: status.conditions.map((one) => ({ ...one, status: 'True' as const })) };
     expect(conditionsOf({ vip: vip({ status: ready }) }, [route(A, 'InPlace')])[0]).toBe('Ready=Unknown AwsUnknown');
+  });
+
+  it('is Ready when the group is stopped as asked, without a claim that the routes lead anywhere', () => {
+    const stopped = { group: group({ running: false, assignment: assignment({ state: 'Stopping' }) }) };
+    expect(conditionsOf(stopped, undefined)[0]).toBe('Ready=True GroupStopped');
+    const elsewhere = vip({ status: vipStatus(seen(), wish, [route(A, 'Elsewhere'), route(B, 'InPlace')], NOW) });
+    const what = seen({ ...stopped, vip: elsewhere });
+    const status = vipStatus(what, planVip(what), undefined, NOW);
+    expect(status.target?.epoch).toBe(3);
+    expect(leadsTo(vip({ status }), 3)).toBe(false);
   });
 
   it('does take it back when the group has moved since', () => {
