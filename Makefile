@@ -16,7 +16,7 @@ help:
 	@echo 'make sim          the protocol under faults, simulated: SEEDS=1000 from FROM=1 on JOBS=1 cores'
 	@echo 'make walk         small worlds in every order, minutes; ONLY=words; STORIES=1: what goes wrong without each rule'
 	@echo 'make chaos        random faults on the sandbox: MINUTES=30 SEED=1 POLICY=Lease|Instance HEARTBEAT=true|false ONLY=regex'
-	@echo 'make crds         write manifests/crds and docs/conditions.md from src/crds'
+	@echo 'make crds         write manifests/crds, manifests/argocd and docs/conditions.md from their sources'
 	@echo 'make bundle       write dist/*.mjs, the programs, and dist/kubectl-pointsman'
 	@echo 'make image        the image of the controller; IMAGE=name:tag, BUILDER=docker'
 	@echo 'make clean        remove node_modules and dist'

@@ -90,7 +90,7 @@ function merge(lacks: readonly Lack[]): Lack[] {
 
 /** The newest Go that one of the go.mod files asks for. */
 function newestGo(): string {
-  const versions = ['kubernetes', 'etcd', 'minio', 'faultydisk'].map((module) => {
+  const versions = ['kubernetes', 'etcd', 'minio', 'faultydisk', 'gitops'].map((module) => {
     const text = readFileSync(join(HERE, module, 'go.mod'), 'utf8');
     return /^go (\d+(?:\.\d+)*)$/m.exec(text)?.[1] ?? '1.21';
   });

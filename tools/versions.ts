@@ -2,12 +2,12 @@
  * The real servers that the tests and the sandbox run, pinned. One row each; the Go modules beside this file pin the
  * same versions down to every dependency, by checksum.
  */
-export type ToolName = 'kube-apiserver' | 'kubectl' | 'etcd' | 'minio' | 'moto-python' | 'faultydisk';
+export type ToolName = 'kube-apiserver' | 'kubectl' | 'etcd' | 'minio' | 'moto-python' | 'faultydisk' | 'gitops';
 
 export interface GoTool {
   readonly kind: 'go';
   /** The folder under `tools/` whose go.mod pins it, and the first part of its directory in the cache. */
-  readonly module: 'kubernetes' | 'etcd' | 'minio' | 'faultydisk';
+  readonly module: 'kubernetes' | 'etcd' | 'minio' | 'faultydisk' | 'gitops';
   /** `ours`: the folder is its source too, and the hash of that is the version. */
   readonly version: string;
   readonly package: string;
@@ -82,6 +82,15 @@ export const TOOLS = {
     ldflags: STRIP,
     envtestAsset: false,
     usuallySeconds: 10,
+  },
+  gitops: {
+    kind: 'go',
+    module: 'gitops',
+    version: 'ours',
+    package: '.',
+    ldflags: STRIP,
+    envtestAsset: false,
+    usuallySeconds: 30,
   },
   'moto-python': {
     kind: 'venv',

@@ -27,9 +27,10 @@ Conditions, events and \`status.move\` use one set of words. This page is that t
 | \`SourceDestCheckOff\` | VipResource | The source/destination check is off on the interfaces of all nodes of the group. |
 | \`MixedChannels\` | FailoverNode | Groups with and without a second channel share the node. Absent otherwise. |
 | \`Reconciling\` | every kind | The controller is at work, or waits for something that may come by itself. Absent otherwise. |
-| \`Stalled\` | FailoverGroup, FailoverNode, VipResource | Waiting cannot mend it: a person must change something. Absent otherwise. |
+| \`Stalled\` | every kind | Nothing that is under way can mend it: a person must look. Absent otherwise. |
 
-\`Reconciling\` and \`Stalled\` are read by kstatus. \`Unknown\` means: this could not be learned.`;
+\`Ready\` other than \`True\` comes with one of \`Reconciling\` and \`Stalled\`, which kstatus reads, and Argo CD through the
+scripts of [gitops.md](gitops.md). \`Unknown\` means: this could not be learned.`;
 
 const SECTIONS: readonly Section[] = [
   { title: 'FailoverGroup', intro: 'In its conditions, its events and `status.move.reason`.', reasons: GROUP_REASONS },
