@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { toolPath } from '../tools/locate.ts';
 import { enterSandbox, enterServer, findSandboxes, findServer } from './find.ts';
 import { INSIDE } from './inside-api.ts';
@@ -9,12 +10,13 @@ import { PLACES, SERVERS, type ServerName } from './topology.ts';
  * A shell in a running sandbox, or one command in it; `HELP` says how. Its code is that of the command; that of a
  * shell, which is the one of whatever was typed last, is no error.
  */
+const DIST = fileURLToPath(new URL('../dist', import.meta.url));
 const PLACE_NAMES = ['host', ...PLACES, 'router', 'control'];
 const HELP = `Usage: node_modules/.bin/node sandbox/enter.ts [PLACE [COMMAND…]]
 
 A shell, or one command, at a place of the sandbox that \`make demo KEEP=1\` left running:
 
-  host                 this machine, with kubectl as admin (the default)
+  host                 this machine, with kubectl and kubectl pointsman as admin (the default)
   server1, server2     a server, with its own files, processes and network
   client, controller   the network of that host
   router               the network of the VPC's router
@@ -41,7 +43,8 @@ const kubectl = await toolPath('kubectl');
 const env = {
   ...process.env,
   KUBECONFIG: `/proc/${wanted}/root${INSIDE.kubeconfig}`,
-  PATH: `${dirname(kubectl)}:${process.env['PATH']}`,
+  // With `kubectl pointsman`, and the Node that runs it.
+  PATH: [dirname(kubectl), DIST, dirname(process.execPath), process.env['PATH']].join(':'),
   PS1: `[sandbox: ${place}] \\w\\$ `,
 };
 // Without its rc files, which would set another prompt.

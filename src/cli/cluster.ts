@@ -22,17 +22,20 @@ export interface Cluster {
   readonly monitors: readonly DiskMonitor[];
   /** Of the nodes. Undefined: this account may not list them. */
   readonly leases: readonly NodeLease[] | undefined;
+  /** Of the controller that leads. Undefined: it lies elsewhere, or this account may not read it. */
+  readonly controller: NodeLease | undefined;
   readonly unreadable: readonly { readonly kind: string; readonly key: string; readonly message: string }[];
 }
 
 /** `namespace` undefined reads all namespaces. */
 export async function readCluster(api: KubeApi, namespace: string | undefined, o: CallOptions): Promise<Cluster> {
-  const [groups, nodes, vips, monitors, nodeLeases] = await Promise.all([
+  const [groups, nodes, vips, monitors, nodeLeases, controller] = await Promise.all([
     api.list(failoverGroups, namespace, o),
     api.list(failoverNodes, namespace, o),
     api.list(vipResources, namespace, o),
     api.list(diskMonitors, namespace, o),
-    listLeases(api, namespace, o),
+    unlessForbidden(() => api.list(leases, namespace, { ...o, labelSelector: NODE_LABEL })),
+    unlessForbidden(() => api.get(leases, CONTROLLER_NAMESPACE, CONTROLLER_LEASE, o)),
   ]);
   const problems = <T>(kind: string, { unreadable }: Listed<T>) => unreadable.map((one) => ({ kind, ...one }));
   return {
@@ -41,6 +44,7 @@ export async function readCluster(api: KubeApi, namespace: string | undefined, o
     vips: byName(vips.items),
     monitors: byName(monitors.items),
     leases: nodeLeases?.items,
+    controller,
     unreadable: [
       ...problems('failovergroup', groups),
       ...problems('failovernode', nodes),
@@ -63,19 +67,20 @@ export function belongingTo({ metadata, spec, status }: FailoverGroup, cluster: 
     vips: cluster.vips.filter(ours),
     monitors: cluster.monitors.filter(ours),
     leases: cluster.leases?.filter(named),
+    controller: cluster.controller,
     unreadable: cluster.unreadable,
   };
 }
 
-async function listLeases(
-  api: KubeApi,
-  namespace: string | undefined,
-  o: CallOptions,
-): Promise<Listed<NodeLease> | undefined> {
+/** As manifests/controller installs it. */
+export const CONTROLLER_NAMESPACE = 'pointsman-system';
+export const CONTROLLER_LEASE = 'pointsman-controller';
+
+/** Leases only tell how old the last sign of life is; what follows from it stands in the statuses. */
+async function unlessForbidden<T>(read: () => Promise<T>): Promise<T | undefined> {
   try {
-    return await api.list(leases, namespace, { ...o, labelSelector: NODE_LABEL });
+    return await read();
   } catch (error) {
-    // They only tell how old the last sign of life is; what follows from it stands in the status of the nodes.
     if (error instanceof Forbidden) return undefined;
     throw error;
   }

@@ -6,6 +6,7 @@ import { explain as explainGroup } from './explanation.ts';
 import { noSuchGroup } from './find.ts';
 import { presentState } from './moveprogress.ts';
 import { asData } from './output.ts';
+import { controllerSilent } from './problems.ts';
 import { lookAtGroup } from './sight.ts';
 
 export const explain: Command = {
@@ -30,6 +31,7 @@ Exit code 0 when another node would take over, 3 when nothing would.`,
     if (assignment?.state !== 'Active' || !group.spec.running)
       throw new Error(`Cannot explain ${name}: no node has it for good now: ${presentState(group)}`);
     const seen = await lookAtGroup(api, clock, group, cluster, { signal });
+    for (const { message } of controllerSilent(cluster, clock.wall().getTime())) terminal.err(`warning: ${message}\n`);
     const explanation = explainGroup(seen, assignment, { ms: clock.nowMs(), iso: clock.wall().toISOString() });
     terminal.out(format === 'json' || format === 'yaml' ? asData(explanation, format) : explainText(explanation));
     return explanation.takenOver ? EXIT.ok : EXIT.notWell;

@@ -3,12 +3,14 @@ import { tookWords } from './words.ts';
 
 /** The sum, term by term, then what the controller would say on the way. */
 export function explainText(explanation: Explanation): string {
-  const { node, group, takenOver, held, said } = explanation;
+  const { node, group, others, takenOver, held, said } = explanation;
   const lines = said.map(({ atMs, reason, message }) => `${time(atMs)}  ${reason}: ${message}\n`).join('');
   const way = `\nWhat the controller would say, from the last sign of life of ${node} on:\n${lines}`;
   if (!takenOver) {
+    const unfit = others.map(({ name, reason, message }) => `  ${name}: ${reason}: ${message}\n`).join('');
+    const whoElse = unfit === '' ? '\nIt has no other node.\n' : `\nThe other nodes, as they are now:\n${unfit}`;
     const why = held ? `${held.reason}: ${held.message}` : '';
-    return `If ${node} died now, nothing would take over ${group}:\n\n  ${why}\n${way}`;
+    return `If ${node} died now, nothing would take over ${group}:\n\n  ${why}\n${whoElse}${way}`;
   }
   const { by, terms, totalMs, measured, renewEveryMs } = takenOver;
   const about = measured ? `about ${tookWords(totalMs)}` : `${tookWords(totalMs)}, and what was never measured yet`;

@@ -1,4 +1,5 @@
 import type { Assignment, Move } from '../crds/failovergroup.ts';
+import { type Fitness, fitnessOf } from '../decide/fitness.ts';
 import { diskView } from '../decide/neighbours.ts';
 import { type GroupSeen, type Now, nodeSeen } from '../decide/seen.ts';
 import { timingOf } from '../decide/timing.ts';
@@ -11,6 +12,8 @@ export interface Explanation {
   readonly node: string;
   readonly policy: 'Lease' | 'Instance';
   readonly heartbeat: boolean;
+  /** The other nodes, by the controller's own judgement. */
+  readonly others: readonly Fitness[];
   /** Absent where nobody would take the group. */
   readonly takenOver?: {
     readonly by: string;
@@ -46,6 +49,9 @@ export function explain(seen: GroupSeen, assignment: Assignment, now: Now): Expl
     node: assignment.node,
     policy: seen.group.spec.fencing.policy,
     heartbeat: assignment.basis.heartbeat,
+    others: seen.nodes
+      .filter((one) => one.name !== assignment.node && seen.group.spec.nodes.includes(one.name))
+      .map((one) => fitnessOf(seen, one, now)),
     said: rehearsal.said,
   };
   if (rehearsal.outcome === 'held') {

@@ -2,7 +2,8 @@ import type { Condition } from '../crds/conditions.ts';
 import { MOVE_TO_ANNOTATION } from '../crds/failovergroup.ts';
 import type { ObjectMeta } from '../crds/kind.ts';
 import type { DiskReason } from '../crds/reasons.ts';
-import type { Cluster } from './cluster.ts';
+import { type Cluster, CONTROLLER_LEASE, CONTROLLER_NAMESPACE } from './cluster.ts';
+import { ageWords } from './words.ts';
 
 /** Why something is not well, in the words of the conditions. */
 export interface Problem {
@@ -23,7 +24,7 @@ const TELLING: Readonly<Record<string, Condition['status'][]>> = {
 };
 
 /** Everything that keeps `status` from exit code 0, and everything that somebody should know; the worst first. */
-export function problemsOf(cluster: Cluster): Problem[] {
+export function problemsOf(cluster: Cluster, nowMs: number): Problem[] {
   const kinds: readonly (readonly [string, readonly Conditioned[]])[] = [
     ['failovergroup', cluster.groups],
     ['failovernode', cluster.nodes],
@@ -35,6 +36,7 @@ export function problemsOf(cluster: Cluster): Problem[] {
     const [namespace = '', name = ''] = key.split('/');
     found.push({ object: `${kind}/${name}`, namespace, severity: 'notReady', reason: 'Unreadable', message });
   }
+  found.push(...controllerSilent(cluster, nowMs));
   return found.sort((a, b) => RANK[a.severity] - RANK[b.severity]);
 }
 
@@ -71,4 +73,20 @@ function ofObject(kind: string, { metadata, status }: Conditioned): Problem[] {
     problems.push({ ...at, severity: 'warning', reason: 'Requested', message });
   }
   return problems;
+}
+
+/** Six times its duration: an election is long over then, and clocks that differ by seconds raise no alarm. */
+const SILENT_AFTER_MS = 30_000;
+
+/** Without a controller every status is what it was, however well that reads. */
+export function controllerSilent({ controller }: Cluster, nowMs: number): Problem[] {
+  if (controller === undefined) return [];
+  const at = { object: `lease/${CONTROLLER_LEASE}`, namespace: CONTROLLER_NAMESPACE, severity: 'warning' } as const;
+  const follows = 'while none leads nothing is moved, and every status here is an old one; look at the controller';
+  const reason = 'ControllerSilent';
+  if (controller.holder === '') return [{ ...at, reason, message: `no controller leads: ${follows}` }];
+  const silentMs = nowMs - Date.parse(controller.renewTime);
+  if (!(silentMs > SILENT_AFTER_MS)) return [];
+  const message = `no controller has renewed its Lease for ${ageWords(silentMs)}, by this machine's clock: ${follows}`;
+  return [{ ...at, reason, message }];
 }

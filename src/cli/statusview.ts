@@ -79,7 +79,7 @@ export interface DiskView extends View {
 
 export function statusView(cluster: Cluster, nowMs: number): StatusView {
   const { groups, nodes, vips, monitors } = cluster;
-  const problems = problemsOf(cluster);
+  const problems = problemsOf(cluster, nowMs);
   return {
     ready: problems.every(({ severity }) => severity !== 'notReady'),
     groups: groups.map(groupView),

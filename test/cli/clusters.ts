@@ -96,6 +96,7 @@ export function written(at: GroupSeen): Cluster {
     vips: at.vips,
     monitors: at.monitors.map((one) => ({ ...one, status: diskMonitorStatus(one, at.nodes, NOW) })),
     leases: at.nodes.flatMap((one) => leaseOf(one)),
+    controller: undefined,
     unreadable: [],
   };
 }

@@ -54,6 +54,21 @@ describe('what would happen if the active node died', () => {
     expect(held?.message).toContain('server1: Cordoned: spec.schedulable');
   });
 
+  it('names the other nodes with what is wrong with each', () => {
+    const text = explainText(withNodes(node('server1', { lease: lease({ holder: '' }), disks: [HEALTHY] }), server2));
+    expect(text).toContain(
+      'nothing would take over failover:\n\n  AllNodesOutOfTouch: Cannot move the group from server2, whose Lease aged: ',
+    );
+    expect(text).toContain(
+      '\nThe other nodes, as they are now:\n  server1: Fenced: its Lease was fenced and the agent has not come back\n',
+    );
+    const alone = servedSeen({
+      group: group({ assignment: onDisk({ node: 'server2' }), nodes: ['server2'] }),
+      nodes: [server2],
+    });
+    expect(explainText(explained(alone))).toContain('\nIt has no other node.\n');
+  });
+
   it('waits for ever where nobody could tell from the disk', () => {
     const { held } = withNodes(node('server1', { report: reads('server2', 'unknown'), disks: [HEALTHY] }), server2);
     expect(held?.reason).toBe('DiskUnread');

@@ -160,6 +160,19 @@ describe('the status of a cluster', () => {
     );
   });
 
+  it('warns that a status is old where no controller has led for a while', () => {
+    const cluster = written(servedSeen());
+    const lease = (change: object) => ({ ...cluster, controller: { ...cluster.leases![0]!, ...change } }); // there are two
+    const told = (change: object) => statusView(lease(change), NOW_MS).problems.map(({ message }) => message);
+    const ago = (ms: number) => ({ renewTime: new Date(NOW_MS - ms).toISOString() });
+    expect(told(ago(29_000))).toEqual([]);
+    expect(told(ago(125_000))).toEqual([
+      "no controller has renewed its Lease for 2m5s, by this machine's clock: while none leads nothing is moved, and every status here is an old one; look at the controller",
+    ]);
+    expect(told({ ...ago(0), holder: '' })).toEqual([expect.stringContaining('no controller leads')]);
+    expect(statusView(lease(ago(125_000)), NOW_MS).ready).toBe(true);
+  });
+
   it('says without the right to list Leases all but their age', () => {
     const view = statusView({ ...written(servedSeen()), leases: undefined }, NOW_MS);
     expect(view.ready).toBe(true);
