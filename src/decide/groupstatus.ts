@@ -35,7 +35,8 @@ export function groupStatus(seen: GroupSeen, plan: GroupPlan, now: Now): Failove
   const { generation } = seen.group.metadata;
   const silent = holder !== undefined && isSilent(holder, now) && !lives;
   const service = !running || !report?.ready || plan.reason === 'RoutesPending' ? 'False' : silent ? 'Unknown' : 'True';
-  const wishes = conditionsOf(plan, fitness, running ? assignment?.node : undefined, service);
+  const stalled = isStalled(plan, fitness, assignment?.node);
+  const wishes = conditionsOf(plan, fitness, running ? assignment?.node : undefined, service, stalled);
   wishes.push(...fencingReady(seen));
   return {
     observedGeneration: generation,
@@ -138,11 +139,21 @@ const PERSON_NEEDED: ReadonlySet<string> = new Set<FitnessReason>([
   'UserUnknown',
 ]);
 
+/** Whether nothing that may come by itself would start the group. */
+function isStalled({ reason, assignment }: GroupPlan, fitness: readonly Fitness[], holder: string | undefined) {
+  const mayCome = fitness.filter(({ fit, reason }) => fit || !PERSON_NEEDED.has(reason));
+  if (reason === 'NoFitNode') return mayCome.length === 0;
+  // Held, not on its way to another: where it failed it is started again only under a changed spec.
+  if (reason === 'ProcessFailed' && assignment === undefined) return mayCome.every(({ name }) => name === holder);
+  return false;
+}
+
 function conditionsOf(
   plan: GroupPlan,
   fitness: readonly Fitness[],
   active: string | undefined,
   service: ConditionWish['status'],
+  stalled: boolean,
 ): ConditionWish[] {
   const { reason, message } = plan;
   const { ready: status, working } = READY[reason];
@@ -159,7 +170,6 @@ function conditionsOf(
         }
       : { type: 'Degraded', status: 'True', reason: 'NotRedundant', message: notRedundant(fitness, active) },
   );
-  const stalled = reason === 'NoFitNode' && fitness.every((node) => !node.fit && PERSON_NEEDED.has(node.reason));
   if (stalled) wishes.push({ type: 'Stalled', status: 'True', reason, message });
   else if (working) wishes.push({ type: 'Reconciling', status: 'True', reason, message });
   return wishes;

@@ -5,7 +5,7 @@ import { diskMonitorStatus } from '../../src/decide/diskstatus.ts';
 import { planFailover } from '../../src/decide/failover.ts';
 import { groupStatus } from '../../src/decide/groupstatus.ts';
 import { nodeStatus } from '../../src/decide/nodestatus.ts';
-import type { GroupSeen } from '../../src/decide/seen.ts';
+import type { GroupSeen, NodeSeen } from '../../src/decide/seen.ts';
 import {
   agedFor,
   assignment,
@@ -116,6 +116,14 @@ describe('groupStatus', () => {
     const status = statusOf(lost);
     expect(status.activeNode).toBeUndefined();
     expect(shortly(status.conditions)).toContain('Available=False NoFitNode');
+  });
+
+  it('is stalled once its process failed for good where no other node may come to be fit by itself', () => {
+    const failed = node('server1', { report: { ...running(3), state: 'Failed' } });
+    const says = (...others: NodeSeen[]) => shortly(statusOf(seen({ nodes: [failed, ...others] })).conditions).at(-1);
+    expect(says(node('server2', { twin: 'server9' }))).toBe('Stalled=True ProcessFailed');
+    expect(says(node('server2', { lease: agedFor(9_000) }))).toBe('Reconciling=True ProcessFailed');
+    expect(says(node('server2'))).toBe('Reconciling=True ProcessFailed'); // it goes there
   });
 
   it('cuts a message that is longer than its own schema allows, instead of never moving', () => {
