@@ -175,6 +175,14 @@ export const SEEN: readonly (Pick<State, 'name' | 'health' | 'alsoSays'> & { rea
     }),
   },
   {
+    name: 'a group whose process failed for good on its only node',
+    health: 'Degraded',
+    seen: seen({
+      group: group({ nodes: ['server1'] }),
+      nodes: [node('server1', { report: { ...running(3), state: 'Failed', lastExit: 'exit code 1' } })],
+    }),
+  },
+  {
     name: 'a group that no node can take before somebody mends one',
     health: 'Degraded',
     seen: seen({

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log"
 	"slices"
+	"syscall"
 	"time"
 
 	lua "github.com/yuin/gopher-lua"
@@ -14,9 +16,10 @@ import (
 )
 
 // What is here does as Argo CD does (Apache-2.0, argoproj/argo-cd at 37ee009: util/lua/lua.go and
-// gitops-engine/pkg/health/health.go): the same interpreter, the same libraries open, the same limit of time, the same
-// reading of what a script returns. Its own package cannot be imported without all of Argo CD.
+// gitops-engine/pkg/health/health.go): the same interpreter, the same libraries open, the same reading of what a script
+// returns. Its own package cannot be imported without all of Argo CD.
 
+// luaLimit is Argo CD's, but of the time that this process computes: a busy machine must not fail a script.
 const luaLimit = time.Second
 
 var healthCodes = []string{"Unknown", "Progressing", "Suspended", "Healthy", "Degraded", "Missing"}
@@ -113,8 +116,15 @@ func runLua(obj *unstructured.Unstructured, script string, params map[string]str
 			return nil, err
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), luaLimit)
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	go func() {
+		for began := computed(); ctx.Err() == nil; time.Sleep(10 * time.Millisecond) {
+			if computed()-began > luaLimit {
+				cancel()
+			}
+		}
+	}()
 	l.SetContext(ctx)
 
 	actionParams := l.NewTable()
@@ -135,6 +145,15 @@ func runLua(obj *unstructured.Unstructured, script string, params map[string]str
 		return nil, fmt.Errorf("expect table output from Lua script, not %s", returned.Type())
 	}
 	return luajson.Encode(returned)
+}
+
+// computed is the time that this process has had a processor for.
+func computed() time.Duration {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		log.Fatal(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 // luaValue is decodeValue: that of gopher-json knows no int64.
