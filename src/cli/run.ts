@@ -54,7 +54,8 @@ export async function run(args: readonly string[], { terminal, clock, env, signa
       },
     });
   } catch (error) {
-    terminal.err(`error: ${describeError(error)}\n`);
+    // What the client's errors say is for those who ask on and on; a command ends here.
+    terminal.err(`error: ${describeError(error).replace('; it is tried again', '; try again')}\n`);
     return error instanceof UsageError ? EXIT.usage : EXIT.error;
   } finally {
     await connection?.api.close();

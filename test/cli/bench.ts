@@ -1,4 +1,5 @@
 import { bootClock as clock } from '../../src/base/clock.ts';
+import { RetryError } from '../../src/base/errors.ts';
 import { silentLog as log } from '../../src/base/log.ts';
 import { createKubeClient, type KubeClient } from '../../src/kube/client.ts';
 import { failoverGroups, failoverNodes } from '../../src/kube/resources.ts';
@@ -67,11 +68,16 @@ async function obey(
 ): Promise<void> {
   let epoch = 0;
   while (!signal.aborted) {
-    const assignment = (await api.get(failoverGroups, namespace, 'failover'))?.status?.assignment;
-    const mine = assignment?.node === name && assignment.state === 'Active' ? assignment.epoch : 0;
-    if (mine !== epoch && mine > 0) await node.report({ epoch: mine, state: 'Running', ready: true, pid: 7 });
-    if (mine === 0 && epoch > 0) await node.report({ ended: epoch, epoch: 0, state: 'Stopped', ready: false });
-    epoch = mine;
+    try {
+      const assignment = (await api.get(failoverGroups, namespace, 'failover'))?.status?.assignment;
+      const mine = assignment?.node === name && assignment.state === 'Active' ? assignment.epoch : 0;
+      if (mine !== epoch && mine > 0) await node.report({ epoch: mine, state: 'Running', ready: true, pid: 7 });
+      if (mine === 0 && epoch > 0) await node.report({ ended: epoch, epoch: 0, state: 'Stopped', ready: false });
+      epoch = mine;
+    } catch (error) {
+      // On a busy machine the API server may be late with an answer; an agent asks again too.
+      if (!(error instanceof RetryError)) throw error;
+    }
     await clock.sleep(50, signal).catch(() => {});
   }
 }

@@ -131,6 +131,13 @@ describe('the command line', () => {
     expect((await cli(['status'], `${second}:${first}`)).err).toContain(`in namespace ${bare}`);
   });
 
+  it('says that nobody answers, and does not promise to go on', async () => {
+    const nowhere = await server.kubeconfig({ url: 'https://127.0.0.1:2', namespace: bare });
+    const { code, err } = await cli(['status'], nowhere);
+    expect(code).toBe(1);
+    expect(err).toMatch(/^error: Cannot (list|read) .*: no answer from the API server; try again \(.+\)\n$/);
+  });
+
   it('says what a login may not do', async () => {
     await server.kubectl(['create', 'serviceaccount', 'nobody', '-n', bare]);
     const token = await server.serviceAccountToken(bare, 'nobody');

@@ -58,10 +58,13 @@ describe('kubectl pointsman drill', () => {
   const assignment = async () => (await bench.api.get(failoverGroups, bench.namespace, 'failover'))?.status?.assignment;
 
   it('moves there and back again, and judges both by what the controller measured', async () => {
-    await cli(['move', 'failover', 'server2'], bench.kubeconfig);
+    await cli(['move', 'failover', 'server2', '--timeout', '10m'], bench.kubeconfig);
     const before = await assignment();
     expect(before?.node).toBe('server2');
-    const { code, out, err } = await cli(['drill', 'failover', '--objective', '10m', '-o', 'json'], bench.kubeconfig);
+    const { code, out, err } = await cli(
+      ['drill', 'failover', '--objective', '10m', '--timeout', '10m', '-o', 'json'],
+      bench.kubeconfig,
+    );
     expect(err).toContain('failover is to move from server2 to server1 and back; a move may take 10m\n');
     expect(code).toBe(0);
     const epoch = before?.epoch ?? 0;
@@ -77,7 +80,7 @@ describe('kubectl pointsman drill', () => {
   });
 
   it('ends with 3 where a move takes longer than it may', async () => {
-    const { code, out } = await cli(['drill', 'failover', '--objective', '0ms'], bench.kubeconfig);
+    const { code, out } = await cli(['drill', 'failover', '--objective', '0ms', '--timeout', '10m'], bench.kubeconfig);
     expect(out).toContain('failover misses the objective of 0 ms');
     expect(code).toBe(3);
   });

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { bootClock as clock } from '../../src/base/clock.ts';
 import { silentLog as log } from '../../src/base/log.ts';
 import { watchRefusals } from '../../src/cli/refusal.ts';
+import { tookWords } from '../../src/cli/words.ts';
 import { MOVE_TO_ANNOTATION } from '../../src/crds/failovergroup.ts';
 import { createRecorder } from '../../src/kube/events.ts';
 import { failoverGroups } from '../../src/kube/resources.ts';
@@ -34,11 +35,13 @@ async function served(node: string): Promise<void> {
 }
 
 const pointsman = (...args: string[]) => cli(args, bench.kubeconfig);
+/** With all the time there is: how long it takes on this machine is not the question. */
+const LONG = ['--timeout', '10m'];
 
 describe('kubectl pointsman move', () => {
   it('moves the group to the node asked for, and tells each step as the controller measures it', async () => {
     const before = await group();
-    const { code, out, err } = await pointsman('move', 'failover', 'server2');
+    const { code, out, err } = await pointsman('move', 'failover', 'server2', ...LONG);
     expect(err).toMatch(/^failover is to move from server1 to server2\n/);
     expect(code).toBe(0);
     const now = await group();
@@ -49,8 +52,8 @@ describe('kubectl pointsman move', () => {
       ),
     );
     for (const step of ['decided', 'released', 'assigned', 'routed', 'started', 'ready'])
-      expect(err.match(new RegExp(`^ *\\d.* m?s  ${step}: `, 'gm')), step).toHaveLength(1);
-    expect(err).toContain(`${steps?.releasedMs} ms  released: server1 has ended the process`);
+      expect(err.match(new RegExp(`^ *\\d\\S*( m?s)?  ${step}: `, 'gm')), step).toHaveLength(1);
+    expect(err).toContain(`${tookWords(steps?.releasedMs ?? -1)}  released: server1 has ended the process`);
     expect(now.status?.activeNode).toBe('server2');
     expect(now.metadata.annotations).not.toHaveProperty(MOVE_TO_ANNOTATION);
     expect(now.metadata.generation).toBe(before.metadata.generation);
@@ -58,7 +61,7 @@ describe('kubectl pointsman move', () => {
 
   it('goes to the first other node that is fit where none is named, and tells it as data', async () => {
     const from = (await group()).status?.activeNode;
-    const { code, out } = await pointsman('move', 'failover', '-o', 'json');
+    const { code, out } = await pointsman('move', 'failover', '-o', 'json', ...LONG);
     expect(code).toBe(0);
     const to = from === 'server1' ? 'server2' : 'server1';
     expect(JSON.parse(out)).toMatchObject({
@@ -77,7 +80,9 @@ describe('kubectl pointsman move', () => {
       out: `failover is on ${node} already: Serving: ${node} serves the group\n`,
       err: '',
     });
-    expect((await group()).metadata.resourceVersion).toBe(metadata.resourceVersion);
+    const after = await group();
+    expect(after.metadata.annotations).toEqual(metadata.annotations);
+    expect(after.status?.assignment).toEqual(status?.assignment);
   });
 
   it('shows why the controller refuses, each time', async () => {
@@ -174,7 +179,7 @@ describe('kubectl pointsman history', () => {
     const epochs = (JSON.parse(out) as { epoch: number }[]).map(({ epoch }) => epoch); // as the view has it
     expect(epochs.at(-1)).toBe(1);
     expect(epochs).toEqual([...epochs].sort((a, b) => b - a));
-    expect((await pointsman('history', 'failover')).out).toMatch(/^1 +\d+s +- +server1 +Startup +- +\d+/m);
+    expect((await pointsman('history', 'failover')).out).toMatch(/^1 +\S+ +- +server1 +Startup +- +\d+/m);
   });
 });
 
@@ -183,7 +188,7 @@ describe('kubectl pointsman explain', () => {
     const from = (await group()).status?.activeNode;
     const to = from === 'server1' ? 'server2' : 'server1';
     const { code, out } = await pointsman('explain', 'failover');
-    expect(out).toMatch(new RegExp(`^If ${from} died now, ${to} would serve failover after about 9\\d`));
+    expect(out).toMatch(new RegExp(`^If ${from} died now, ${to} would serve failover after about \\d`));
     expect(out).toContain(`90s  the Lease of ${from} ages (takeoverAfter)\n`);
     expect(code).toBe(0);
     const data = await pointsman('explain', 'failover', '-o', 'json');
