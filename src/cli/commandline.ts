@@ -10,15 +10,15 @@ export const SHARED_OPTIONS: Readonly<Record<string, OptionDefinition>> = {
     value: 'NAME',
     about: "The namespace. Default: the context's, else default.",
   },
-  'all-namespaces': {
-    type: 'boolean',
-    short: 'A',
-    about: 'All namespaces, where a command looks at more than one group.',
-  },
   output: { type: 'string', short: 'o', value: 'FORMAT', about: 'How the result is written.' },
   context: { type: 'string', value: 'NAME', about: 'The context of the kubeconfig. Default: the current one.' },
   kubeconfig: { type: 'string', value: 'FILE', about: 'Default: $KUBECONFIG, else ~/.kube/config.' },
   help: { type: 'boolean', short: 'h', about: 'Says what a command does.' },
+};
+
+/** Of commands that look at more than one group. */
+export const ALL_NAMESPACES: Readonly<Record<string, OptionDefinition>> = {
+  'all-namespaces': { type: 'boolean', short: 'A', about: 'All namespaces.' },
 };
 
 export interface CommandLine {

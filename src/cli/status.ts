@@ -1,6 +1,7 @@
 import { API_GROUP } from '../crds/kind.ts';
 import { belongingTo, type Cluster, readCluster } from './cluster.ts';
 import type { Command } from './command.ts';
+import { ALL_NAMESPACES } from './commandline.ts';
 import { EXIT, UsageError } from './exit.ts';
 import { noSuchGroup } from './find.ts';
 import { asData } from './output.ts';
@@ -17,7 +18,7 @@ export const status: Command = {
 
 IN TOUCH is the controller's word on the node, LEASE the age of the Lease by this machine's clock.
 Exit code 0 when all of them are Ready, 3 when one is not.`,
-  options: {},
+  options: ALL_NAMESPACES,
   formats: ['wide', 'json', 'yaml', 'name'],
   async run({ words: [name], allNamespaces, format, terminal, clock, signal, connect }) {
     if (allNamespaces && name !== undefined)

@@ -3,6 +3,7 @@ import { Throttled, Unanswered } from '../kube/errors.ts';
 import { changes, type Lines, linesOf } from './changes.ts';
 import { readCluster } from './cluster.ts';
 import type { Command } from './command.ts';
+import { ALL_NAMESPACES } from './commandline.ts';
 import { EXIT, UsageError } from './exit.ts';
 import { ofGroup } from './status.ts';
 import { statusText } from './statustext.ts';
@@ -19,6 +20,7 @@ export const watch: Command = {
 
 Ends on Ctrl-C, with exit code 0. While the API server is away it says so, and goes on.`,
   options: {
+    ...ALL_NAMESPACES,
     interval: timeoutOption('The time between two looks.', '1s'),
     lines: { type: 'boolean', default: false, about: 'Lines on a terminal too.' },
   },

@@ -106,6 +106,7 @@ describe('the command line', () => {
     expect(await wrong('statu')).toContain('There is no command "statu"');
     expect(await wrong('status', 'a', 'b')).toContain('Write: kubectl pointsman status [GROUP]');
     expect(await wrong('status', '--frob')).toContain("Unknown option '--frob'");
+    expect(await wrong('history', 'failover', '-A')).toContain('history takes no --all-namespaces');
     expect(await wrong('status', '-o', 'toml')).toContain('it takes wide, json, yaml, name');
     expect(await wrong('status', 'failover', '-A')).toContain('either its name or --all-namespaces');
     expect(await wrong()).toContain('Usage: kubectl pointsman COMMAND');
