@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { type JsonSchema, structuralSchema } from '../src/crds/emit.ts';
 import { kinds } from '../src/crds/kinds.ts';
+import { featureRows, problemWith } from './featuretable.ts';
 
 const top = dirname(dirname(fileURLToPath(import.meta.url)));
 const docs = join(top, 'docs');
@@ -47,6 +48,61 @@ describe('the docs', () => {
       }
     }
   });
+});
+
+describe('docs/expresscluster.md', () => {
+  const rows = featureRows(readFileSync(join(docs, 'expresscluster.md'), 'utf8'));
+
+  it('has a mark for each row, and a test for each that is done', () => {
+    expect(rows.length).toBeGreaterThan(100);
+    for (const { there, mark, here, tests, rest } of rows) {
+      expect(['done', 'part', 'untested', 'not needed', 'not yet', 'no'], `the mark of "${there}"`).toContain(mark);
+      expect(here, `"${there}" says nothing`).not.toBe('');
+      expect(rest, `the tests of "${there}"`).toBe('');
+      if (mark === 'done' || mark === 'part') expect(tests, `"${there}" names no test`).not.toEqual([]);
+      else expect(tests, `"${there}" is ${mark} and names a test`).toEqual([]);
+    }
+  });
+
+  it('names tests that are there, by words that they say', () => {
+    const texts = new Map<string, string>();
+    const files = readdirSync(join(top, 'test'), { recursive: true, encoding: 'utf8' });
+    for (const { there, tests } of rows) {
+      for (const { file, words } of tests) {
+        expect(file, `a test of "${there}"`).toMatch(/\.test\.ts$/);
+        expect(files, `a test of "${there}"`).toContain(file);
+        const text = texts.get(file) ?? readFileSync(join(top, 'test', file), 'utf8');
+        texts.set(file, text);
+        for (const some of words) expect(text.includes(some), `${file} does not say "${some}" ("${there}")`).toBe(true);
+      }
+    }
+  });
+
+  it('names nothing that is not there', () => {
+    const problems = rows.flatMap(({ there, names }) =>
+      names.flatMap((name) => {
+        const problem = problemWith(name);
+        return problem === undefined ? [] : [`${there}: ${problem}`];
+      }),
+    );
+    expect(problems).toEqual([]);
+  });
+
+  it.each([
+    'FailoverGroup.spec.nodez',
+    'FailoverGroup.spec.process.stop.timeout.seconds',
+    'DiskMonitor.spec.when: Sometimes',
+    'FailoverGroup.spec.running: maybe',
+    'kubectl pointsman frob',
+    'kubectl pointsman move --frob',
+    'kubectl get frobs',
+    'make frob',
+    'pointsman.dev/frob',
+    'POINTSMAN_FROB',
+    'src/frob.ts',
+    'Frobbed',
+    'spec.nodes',
+  ])('would see that there is no %s', (name) => expect(problemWith(name)).toBeDefined());
 });
 
 /** As GitHub makes anchors of headings. */
