@@ -148,6 +148,8 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
   /** Started under the lock, which does not say so yet. */
   let lockedEpoch: number | undefined;
   const underWay = { confirm: false, end: false, start: false, warm: false, settle: false };
+  /** The highest end that the disks said when they were synced for a new incarnation. */
+  let toldByDisk = 0;
   /** Everything was ended, and nothing has been started since: whatever the plan says, nothing is served. */
   let cleared = false;
   let wasWatched = false;
@@ -212,7 +214,7 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
     const spec = group?.spec;
     const host = spec === undefined ? undefined : context.host.look(spec);
     const onDisk = group === undefined ? undefined : disk.look(group);
-    if (disk.ended() > memory.ended) remember({ ...memory, ended: disk.ended() });
+    takeEndFromDisk();
     rememberReplaced(view.exists ? view.assignment : undefined);
     const move = group?.status?.move;
     return {
@@ -238,6 +240,17 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
       },
       underWay,
     };
+  }
+
+  /**
+   * The word on the disk is written before the addresses are gone. An agent that died in between, or lost /run, has left
+   * them there: whoever hears of the end may send clients elsewhere.
+   */
+  function takeEndFromDisk(): void {
+    const told = disk.ended();
+    if (told <= memory.ended || underWay.end || underWay.start) return;
+    if (memory.spawned > told) remember({ ...memory, ended: told });
+    else if (['idle', 'absent'].includes(process.view().state)) void endEpoch(told);
   }
 
   /** After a lost status the same epoch has another basis. What runs goes by it also after a restart of the agent. */
@@ -534,7 +547,7 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
           .disk(on.path)
           .own(name, SETTLE_LIMIT_MS)
           .catch(() => undefined);
-        if (own !== undefined && own.ended > memory.ended) remember({ ...memory, ended: own.ended });
+        toldByDisk = Math.max(toldByDisk, own?.ended ?? 0);
       }
       return true;
     } catch (error) {
@@ -748,6 +761,7 @@ export function createGroupAgent(name: string, context: GroupContext): GroupAgen
       // Whatever the disk or /run say: the addresses are waited for.
       const [settled] = await Promise.allSettled([settle(otherBoot), otherBoot ? undefined : addressesOff()]);
       if (settled.status === 'rejected') throw settled.reason;
+      if (toldByDisk > memory.ended) remember({ ...memory, ended: toldByDisk });
       return settled.value;
     },
     report,
