@@ -1,5 +1,11 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Clock } from '../base/clock.ts';
+import type { WatchedWorld } from './world.ts';
+
+/** The API server was not heard for longer than bookmarks come. */
+const DEAF_AFTER_MS = 150_000;
 
 export interface HealthChecks {
   /** Whether the process still does its work; restarting it is the remedy. */
@@ -8,8 +14,21 @@ export interface HealthChecks {
   readonly notReady: () => string | undefined;
 }
 
-/** `/healthz` and `/readyz` for the kubelet. Resolves once it listens; the returned function ends it. */
-export async function serveHealth(port: number, { healthy, notReady }: HealthChecks): Promise<() => void> {
+/** Of what is watched. Before a first list it counts as healthy: a restart brings no API server back. */
+export function healthOf(world: Pick<WatchedWorld, 'synced' | 'lastAliveMs'>, clock: Clock): HealthChecks {
+  return {
+    healthy: () => !world.synced() || clock.nowMs() - world.lastAliveMs() < DEAF_AFTER_MS,
+    notReady: () => (world.synced() ? undefined : 'the API server has not been listed yet'),
+  };
+}
+
+export interface HealthServer {
+  readonly port: number;
+  close(): void;
+}
+
+/** `/healthz` and `/readyz` for the kubelet. Resolves once it listens. */
+export async function serveHealth(port: number, { healthy, notReady }: HealthChecks): Promise<HealthServer> {
   const server = createServer((request, response) => {
     const path = request.url?.split('?')[0];
     if (path !== '/healthz' && path !== '/readyz') {
@@ -23,8 +42,11 @@ export async function serveHealth(port: number, { healthy, notReady }: HealthChe
   server.requestTimeout = 5_000;
   server.listen(port);
   await once(server, 'listening');
-  return () => {
-    server.close();
-    server.closeAllConnections();
+  return {
+    port: (server.address() as AddressInfo).port, // it listens on a port
+    close: () => {
+      server.close();
+      server.closeAllConnections();
+    },
   };
 }

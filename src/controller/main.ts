@@ -16,15 +16,12 @@ import { createNodeReconciler } from '../reconcilers/failovernode.ts';
 import { createFencing } from '../reconcilers/fencing.ts';
 import { createObjectRecorder } from '../reconcilers/recorder.ts';
 import { createVipReconciler } from '../reconcilers/vipresource.ts';
-import { serveHealth } from './health.ts';
+import { healthOf, serveHealth } from './health.ts';
 import { type ControllerOptions, readOptions } from './options.ts';
 import { type WatchedWorld, watchWorld } from './world.ts';
 
 /** Keys worked on at once, per queue. A hung AWS holds a worker for seconds; nobody may have to wait for it. */
 const WORKERS = 32;
-
-/** The API server was not heard for longer than bookmarks come. */
-const DEAF_AFTER_MS = 150_000;
 
 async function main(options: ControllerOptions, log: Log): Promise<void> {
   const stop = new AbortController();
@@ -113,10 +110,7 @@ async function main(options: ControllerOptions, log: Log): Promise<void> {
   const nodes = queue('nodes', createNodeReconciler({ api, world, clock, recorder, leading, fencing }));
   const monitors = queue('monitors', createDiskMonitorReconciler({ api, world, clock, leading }));
 
-  const closeHealth = await serveHealth(options.healthPort, {
-    healthy: () => !world.synced() || clock.nowMs() - world.lastAliveMs() < DEAF_AFTER_MS,
-    notReady: () => (world.synced() ? undefined : 'the API server has not been listed yet'),
-  });
+  const health = await serveHealth(options.healthPort, healthOf(world, clock));
 
   const background = Promise.all([
     world.run(stop.signal),
@@ -142,7 +136,7 @@ async function main(options: ControllerOptions, log: Log): Promise<void> {
     await elected;
   } finally {
     stop.abort();
-    closeHealth();
+    health.close();
     await background.catch(() => {});
     await api.close();
   }
