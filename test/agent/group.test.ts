@@ -3,6 +3,7 @@ import { expect, test, vi } from 'vitest';
 import type { Disk } from '../../src/agent/disk.ts';
 import { createGroupAgent, type GroupContext } from '../../src/agent/group.ts';
 import { type Parts, realParts } from '../../src/agent/parts.ts';
+import type { GroupProcessOptions, ProcessView, StartRequest } from '../../src/agent/process.ts';
 import type { GroupMemory, RunDir } from '../../src/agent/rundir.ts';
 import { bootClock } from '../../src/base/clock.ts';
 import { silentLog } from '../../src/base/log.ts';
@@ -22,35 +23,62 @@ interface Left extends Partial<Pick<RunDir, 'setGroup'>> {
   readonly runs?: number;
   /** What the API server's lists say. Undefined: everything. */
   readonly heard?: { groups: boolean; vips: boolean };
+  /** Whether the process passes its startup probe, by how often it was started. With it a start is answered at once. */
+  readonly passes?: (start: number) => boolean;
 }
 
-function open({ setGroup = () => {}, memory = FRESH, runs, heard = { groups: true, vips: true } }: Left = {}) {
-  let here = group({ assignment: assignment({ incarnation: 1 }) });
+/** One restart within the window, and a way to stop that no default has. */
+function probed(before: FailoverGroup): FailoverGroup {
+  const startupProbe = { tcpSocket: { port: 9000 }, periodSeconds: 1, timeoutSeconds: 1, failureThreshold: 60 };
+  const ways = {
+    startupProbe,
+    stop: { signal: 'SIGINT', timeout: '7s' },
+    restart: { limit: 1, window: '10m' },
+  } as const;
+  return { ...before, spec: { ...before.spec, process: { ...before.spec.process, ...ways } } };
+}
+
+function open({ setGroup = () => {}, memory = FRESH, runs, heard = { groups: true, vips: true }, passes }: Left = {}) {
+  const plain = group({ assignment: assignment({ incarnation: 1 }) });
+  let here = passes === undefined ? plain : probed(plain);
   const on = new Set<string>();
   const puts: string[] = [];
   const lifetimes: number[] = [];
   const removed: string[] = [];
-  const left = { state: 'running', epoch: runs, pid: 1, last: undefined };
-  const none = { state: 'absent', epoch: 0, pid: undefined, last: undefined };
+  const none: ProcessView = { state: 'absent', epoch: 0, pid: undefined, last: undefined };
+  let view: ProcessView = runs === undefined ? none : { ...none, state: 'running', epoch: runs, pid: 1 };
+  const stops: { signal: string; timeoutMs: number }[] = [];
   let incarnation: number | undefined = 1;
   let starts = 0;
   const mount = { id: 1, device: '0:1', mountPoint: '/mnt/efs', fsType: 'nfs4', source: 'efs' };
   const parts = {
     ...realParts,
     mountAt: () => ({ state: 'mounted', mount }),
-    createGroupProcess: () => ({
-      view: () => (runs === undefined ? none : left),
-      start: () => {
+    untilReady: async () => passes?.(starts) ?? true,
+    createGroupProcess: ({ onChange }: GroupProcessOptions) => ({
+      view: () => view,
+      start: ({ epoch }: StartRequest) => {
         starts += 1;
-        return new Promise<void>(() => {});
+        if (passes === undefined) return new Promise<void>(() => {});
+        view = { ...view, state: 'running', epoch, pid: starts };
+        onChange();
+        return Promise.resolve();
       },
-      ...{ warm: async () => {}, adopt: async () => {}, stop: () => {}, leave: () => {} },
+      stop: (signal: string, timeoutMs: number) => {
+        if (view.state !== 'running') return;
+        stops.push({ signal, timeoutMs });
+        const { epoch } = view;
+        const last = { epoch, atMs: bootClock.nowMs(), cause: 'Stopped', message: `signal ${signal}` } as const;
+        view = { ...view, state: 'idle', pid: undefined, last };
+        onChange();
+      },
+      ...{ warm: async () => {}, adopt: async () => {}, leave: () => {} },
       ...{ setDeadline: async () => {}, cutDeadline: async () => {}, kill: async () => {} },
     }),
   } as Parts; // mountAt tells one kind of answer
   const disk = {
     ...{ id: async () => 'disk-1', prepare: async () => {}, own: async () => undefined, sync: async () => {} },
-    ...{ lockFile: () => '/mnt/efs/lock', warm: () => {} },
+    ...{ lockFile: () => '/mnt/efs/lock', signLock: async () => {}, warm: () => {} },
   } as unknown as Disk; // what is asked of it without a second channel
   const context = {
     ...{ namespace: 'storage', node: 'server1', clock: bootClock, log: silentLog, parts, onChange: () => {} },
@@ -84,7 +112,7 @@ function open({ setGroup = () => {}, memory = FRESH, runs, heard = { groups: tru
   } as unknown as GroupContext; // the shim's configuration is not looked at here
   const agent = createGroupAgent('failover', context);
   return {
-    ...{ agent, on, puts, lifetimes, removed },
+    ...{ agent, on, puts, lifetimes, removed, stops },
     starts: () => starts,
     setGroupSeen: (next: FailoverGroup) => {
       here = next;
@@ -223,5 +251,25 @@ test('an agent remembers the addresses for as long as they belong there', async 
   await agent.kill('a new incarnation begins');
   expect(await agent.settle(false)).toBe(true);
   expect(memory.addresses).toEqual([]);
+  agent.leave();
+});
+
+test('a process that does not pass its startup probe is stopped as the spec says, and that counts as a restart', async () => {
+  const { agent, starts, stops } = open({ passes: (start) => start === 2 });
+  agent.deadlineMoved(renewed());
+  agent.poke();
+  await vi.waitUntil(() => agent.report()?.ready, { timeout: 60_000 });
+  expect([starts(), stops]).toEqual([2, [{ signal: 'SIGINT', timeoutMs: 7_000 }]]);
+  expect(agent.report()).toMatchObject({ state: 'Running', pid: 2, restarts: 1, lastExit: 'signal SIGINT', fit: true });
+  agent.leave();
+});
+
+test('a node where it never passes gives up after the restarts that are allowed', async () => {
+  const { agent, starts, stops } = open({ passes: () => false });
+  agent.deadlineMoved(renewed());
+  agent.poke();
+  await vi.waitUntil(() => agent.report()?.state === 'Failed', { timeout: 60_000 });
+  expect([starts(), stops.length]).toEqual([2, 2]);
+  expect(agent.report()).toMatchObject({ ready: false, restarts: 2, message: expect.stringContaining('1 restarts') });
   agent.leave();
 });
