@@ -1,5 +1,5 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, describe, expect, onTestFinished, test } from 'vitest';
@@ -298,6 +298,19 @@ describe('the start', () => {
     expect(text).not.toContain('POINTSMAN_ENV_');
     // ld.so complains once for each program run with it: sh and what it runs, never sh of the chain, flock or setpriv.
     expect(text).not.toMatch(/setpriv|flock/);
+  });
+
+  test('keeps the log of a process that goes on writing within its bound', async () => {
+    const opened = bench(true);
+    const agent = opened.agent();
+    const bound = 16 << 20;
+    const run = opened.run(['/bin/sh', '-c', 'while :; do echo line; sleep 0.05; done']);
+    await agent.start({ epoch: 1, incarnation: 1, deadlineMs: inMs(600_000), run });
+    await until('it writes', () => opened.output().includes('line'));
+    truncateSync(opened.logFile, bound); // a hole: the next line stands above the bound
+    await until('the log is emptied', () => statSync(opened.logFile).size < bound);
+    await until('it writes on', () => opened.output().startsWith('line\n'));
+    expect(statSync(`${opened.logFile}.1`).size).toBeGreaterThan(bound);
   });
 
   test('says why a chain did not reach the command', async () => {

@@ -22,7 +22,8 @@ export interface Bench {
   /** As an agent that has just started sees the group. */
   agent(): GroupProcess;
   run(command: readonly string[], changes?: Partial<RunSpec>): RunSpec;
-  /** What the processes have written. */
+  readonly logFile: string;
+  /** What the processes have written to it. */
   output(): string;
   setIncarnation(incarnation: number): void;
   /** Everything alive that carries the mark, the shim included. */
@@ -48,6 +49,7 @@ export function openBench({ cgroups }: { cgroups: boolean }): Bench {
     directory,
     mark,
     cgroup,
+    logFile,
     agent: () => {
       const agent = createGroupProcess({
         config: {
