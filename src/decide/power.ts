@@ -8,8 +8,9 @@ export function stopStep(read: InstanceRead, marked: boolean, found: string | un
   if (read.state === 'missing' || read.state === 'terminated' || read.state === 'shutting-down') return 'wait';
   // Its memory is being written to the disk: a stop in the midst of that would hide it, and what ran would go on.
   if (isHibernated(read)) return 'wait';
-  // It is on its way, or the stop itself found it there.
-  if (found === 'stopped' || (found !== undefined && read.state === 'stopping')) return 'wait';
+  // It is on its way, or the stop itself found it there, and nobody has started it since.
+  if (found === 'stopped' && read.state === 'stopped') return 'wait';
+  if (found !== undefined && read.state === 'stopping') return 'wait';
   // Also one that is stopped by what was read, which may be old: whose stop it was, StopInstances itself tells.
   return marked ? 'stop' : 'mark';
 }

@@ -245,6 +245,14 @@ describe('stopStep()', () => {
     ['makes haste where somebody else is stopping it', read({ state: 'stopping' }), false, undefined, 'mark'],
     ['marks what is read as stopped, which may be an old answer', read(), false, undefined, 'mark'],
     ['is done when the stop itself found it stopped', read(), true, 'stopped', 'wait'],
+    ['stops it again when somebody has started it since', read({ state: 'running' }), true, 'stopped', 'stop'],
+    [
+      'marks it when it was theirs, and they have started it since',
+      read({ state: 'pending' }),
+      false,
+      'stopped',
+      'mark',
+    ],
     [
       'does not disturb a hibernation',
       read({ state: 'stopping', reason: 'Client.UserInitiatedHibernate' }),
