@@ -21,6 +21,7 @@ const KEPT: readonly Kept[] = [
     seed: 16491,
     found: 'somebody started an instance again that our stop had found stopped, and it was stopped no more',
   },
+  { seed: 25601, found: 'the same, where the group had never been anywhere else' },
   {
     seed: 17275,
     found: 'an agent died between the word of an end on the disk and the end of the address; the next one told of it',
