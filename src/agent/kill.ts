@@ -62,7 +62,7 @@ export async function killAll(
     const none = left.none && seen.length === 0;
     if (!none && onStuck !== undefined) {
       const nowMs = performance.now();
-      const pids = [...seen.map(({ pid }) => pid), ...left.unclear, ...victims.cgroups.flatMap(pidsIn)];
+      const pids = [...seen.map(({ pid }) => pid), ...left.unclear];
       // What is in its exec or exit for a moment waits for nothing.
       sinceMs = new Map(pids.map((pid) => [pid, sinceMs.get(pid) ?? nowMs]));
       const stuck = lookAtStuck([...sinceMs].flatMap(([pid, since]) => (nowMs - since >= STUCK_AFTER_MS ? [pid] : [])));
